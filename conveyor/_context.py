@@ -1,0 +1,121 @@
+"""Settings of a run, as its tasks see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+
+class ExecutionMode(StrEnum):
+    """In which order a stream gives its results; the plain strings do as well."""
+
+    ORDERED = "ordered"
+    AS_COMPLETED = "as_completed"
+
+    @classmethod
+    def parse(cls, value: object) -> ExecutionMode:
+        """Return `value` as a mode.
+
+        Raises:
+            TypeError: If it is no string.
+            ValueError: If there is no such mode.
+        """
+        if not isinstance(value, str):
+            raise TypeError(
+                f"execution_mode must be 'ordered' or 'as_completed', not {value!r} "
+                f"of type {type(value).__name__}"
+            )
+        try:
+            return cls(value)
+        except ValueError:
+            raise ValueError(
+                f"execution_mode must be 'ordered' or 'as_completed', not {value!r}"
+            ) from None
+
+
+def check_count(name: str, value: object, *, none: bool = False, inf: bool = False) -> None:
+    """Refuse what is no whole number of at least 1.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is below 1, or not whole.
+    """
+    allowed = "a whole number of at least 1"
+    allowed += ", or math.inf for no limit" if inf else ""
+    allowed += ", or None" if none else ""
+    if value is None and none:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be {allowed}, not {value!r}")
+    if inf and value == float("inf"):
+        return
+    if isinstance(value, float):
+        raise (ValueError if value != value or value < 1 else TypeError)(
+            f"{name} must be {allowed}, not {value!r}"
+        )
+    if value < 1:
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class PipelineContext:
+    """The settings of one run, and a dict that its tasks share.
+
+    Attributes:
+        execution_mode: ``"ordered"`` (the default) or ``"as_completed"``.
+        max_parallelism: How many task functions may run at one moment in the whole run;
+            ``None`` (the default) leaves it to the tasks' own limits.
+        buffer_size: How many items may wait between two stages, 100 by default.
+        pipeline_id: A name for the run; ``None`` (the default) gives each run one of its own.
+        data: Anything else. Each run works on its own shallow copy.
+    """
+
+    execution_mode: ExecutionMode | str = ExecutionMode.ORDERED
+    max_parallelism: int | None = None
+    buffer_size: int = 100
+    pipeline_id: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass leaves no other way to store the parsed form.
+        object.__setattr__(self, "execution_mode", ExecutionMode.parse(self.execution_mode))
+        check_count("max_parallelism", self.max_parallelism, none=True)
+        check_count("buffer_size", self.buffer_size)
+        if self.pipeline_id is not None and not isinstance(self.pipeline_id, str):
+            raise TypeError(f"pipeline_id must be a str or None, not {self.pipeline_id!r}")
+        if not isinstance(self.data, Mapping):
+            raise TypeError(f"data must be a dict, not {self.data!r}")
+
+
+SETTINGS = frozenset(f.name for f in fields(PipelineContext))
+
+
+def merge_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, with what is no field of the context under ``data``; the right side wins."""
+    merged: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for side in (left, right):
+        for name, value in side.items():
+            if name not in SETTINGS:
+                data[name] = value
+            elif name != "data":
+                merged[name] = value
+            elif isinstance(value, Mapping):
+                data.update(value)
+            else:
+                raise TypeError(f"data must be a dict, not {value!r}")
+    if data:
+        merged["data"] = data
+    PipelineContext(**merged)  # refuses what is wrong here, where it was written
+    return merged
+
+
+current_context: ContextVar[PipelineContext | None] = ContextVar("conveyor_context", default=None)
+
+
+def get_current_context() -> PipelineContext | None:
+    """Return the context of the run in whose task function this is called, else ``None``."""
+    return current_context.get()

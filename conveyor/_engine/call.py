@@ -1,0 +1,191 @@
+"""Calling the user's function: try, time out, wait, try again."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from enum import Enum
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+from anyio import Semaphore, fail_after, sleep
+
+from .._spec import BatchSpec, SingleSpec, Spec
+from .cleanup import Cleanup, close_iterator
+from .pace import deserves_retry, retry_delay
+from .signals import Failed
+
+END = object()
+
+
+class Kind(Enum):
+    """What is to be done with a result; a plain one, the usual, has no kind."""
+
+    FILTER = "filter"
+    SPREAD = "spread"
+    GENERATOR = "generator"
+    STARTED = "started"
+    FAILED = "failed"
+    AWAIT = "await"
+
+
+class Kinds(dict[type, Kind | None]):
+    """Result type → kind. Subclasses are judged once each, when they first appear."""
+
+    def __init__(self, *, spread: bool) -> None:
+        super().__init__()
+        self._spread = spread
+        self[type(None)] = Kind.FILTER
+        self[list] = Kind.SPREAD if spread else None
+        self[GeneratorType] = self[AsyncGeneratorType] = Kind.GENERATOR
+        self[Failed] = Kind.FAILED
+        self[Started] = Kind.STARTED
+
+    def __missing__(self, cls: type) -> Kind | None:
+        kind: Kind | None = None
+        if issubclass(cls, list) and self._spread:
+            kind = Kind.SPREAD
+        elif issubclass(cls, Generator | AsyncGenerator):
+            kind = Kind.GENERATOR
+        elif issubclass(cls, Awaitable):
+            kind = Kind.AWAIT
+        self[cls] = kind
+        return kind
+
+
+class Started:
+    """A generator that a call returned, with the tries that it took to get it."""
+
+    __slots__ = ("generator", "tries")
+
+    def __init__(self, generator: Any, tries: Tries) -> None:
+        self.generator = generator
+        self.tries = tries
+
+
+class Tries:
+    """The tries of one unit: an item, or a batch.
+
+    `number` is the try that is on, counted from 1.
+    """
+
+    __slots__ = ("_caller", "_unit", "number")
+
+    def __init__(self, caller: Caller, unit: Any) -> None:
+        self._caller = caller
+        self._unit = unit
+        self.number = 1
+
+    async def result(self) -> Any:
+        """Call the function until a try returns; `Failed` when the tries are used up."""
+        while True:
+            try:
+                result = await self._caller.step(lambda: self._caller.func(self._unit))
+            except Exception as error:
+                try:
+                    if not await self.again(error):
+                        return Failed(error, self.number)
+                except Exception as broken:  # retry_on is the user's as well
+                    return Failed(broken, self.number)
+            else:
+                if isinstance(result, Generator | AsyncGenerator):
+                    return Started(result, self)
+                return result
+
+    async def again(self, error: Exception) -> bool:
+        """Wait for the next try, or say that there is none."""
+        spec = self._caller.spec
+        if self.number >= spec.retry_attempts or not deserves_retry(spec, error):
+            return False
+        await sleep(retry_delay(spec, self.number, self._caller.random))
+        self.number += 1
+        self._caller.retried += 1
+        return True
+
+    async def stream(
+        self, generator: Any, give: Callable[[Any], Awaitable[None]]
+    ) -> tuple[Failed | None, bool]:
+        """Hand every value to `give`, one after another, and close the generator.
+
+        Returns:
+            The failure, if it ended in one, and whether it has given a value.
+        """
+        step = self._caller.step
+        is_async = hasattr(generator, "__anext__")
+        given = False
+        with Cleanup(f"a generator of task {self._caller.spec.name!r}") as cleanup:
+            try:
+                while True:
+                    try:
+                        value = await step(
+                            (lambda: anext(generator, END))
+                            if is_async
+                            else (lambda: next(generator, END))
+                        )
+                    except Exception as error:
+                        return Failed(error, self.number), given
+                    if value is END:
+                        return None, given
+                    given = given or value is not None
+                    await give(value)
+            finally:
+                cleanup.begin()
+                await close_iterator(generator, "a generator")
+        raise AssertionError("unreachable")  # pragma: no cover - the block returns or raises
+
+
+class Caller:
+    """A stage's function with all that is put around one call of it.
+
+    Args:
+        spec: The task.
+        slots: What bounds the calls of the whole run; ``None`` if nothing does.
+    """
+
+    __slots__ = ("_slots", "func", "random", "retried", "spec")
+
+    def __init__(self, spec: Spec, slots: Semaphore | None) -> None:
+        self.spec = spec
+        self.func = spec.func
+        self.retried = 0
+        # Our own generator: a user's seed is not ours to use up.
+        self.random = random.Random().random
+        self._slots = slots
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Set what the function gets after the item."""
+        func = self.spec.func
+        if args or kwargs:
+            self.func = lambda item: func(item, *args, **kwargs)
+
+    def plan(self) -> Callable[[Any], Any]:
+        """Return what a worker calls for each unit: the bare function, if nothing is around it."""
+        if self.spec.retry_attempts == 1 and self.spec.timeout is None and self._slots is None:
+            return self.func
+        return lambda unit: Tries(self, unit).result()
+
+    async def step(self, start: Callable[[], Any]) -> Any:
+        """Run one call, or one step of a generator, within the slots and the time-out."""
+        if self._slots is not None:
+            await self._slots.acquire()
+        try:
+            timeout = self.spec.timeout
+            if timeout is None:
+                result = start()
+                return await result if inspect.isawaitable(result) else result
+            with fail_after(timeout):
+                result = start()
+                return await result if inspect.isawaitable(result) else result
+        finally:
+            if self._slots is not None:
+                self._slots.release()
+
+
+def kinds_for(spec: Spec, *, last: bool) -> Kinds:
+    """Return how a stage treats results: which lists are unpacked depends on its place."""
+    if isinstance(spec, BatchSpec):
+        return Kinds(spread=True)
+    assert isinstance(spec, SingleSpec)
+    return Kinds(spread=not last if spec.spread is None else spec.spread)
+

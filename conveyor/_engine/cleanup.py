@@ -1,0 +1,62 @@
+"""Clean-up that cancellation does not reach, and that has an end."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from anyio import CancelScope, current_time
+
+from .log import logger
+
+SECONDS = 10.0
+
+
+class Cleanup:
+    """A block whose last part is shielded.
+
+    The scope is opened before, and only shielded once `begin` is called: what a user's
+    generator or context manager opens inside the block is then closed inside it as well,
+    where a scope opened for the closing alone would stand between the two.
+    """
+
+    __slots__ = ("_scope", "_what")
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._scope = CancelScope()
+
+    def __enter__(self) -> Cleanup:
+        self._scope.__enter__()
+        return self
+
+    def begin(self) -> None:
+        """From here to the block's end nothing outside cancels it, for `SECONDS` at most."""
+        self._scope.shield = True
+        self._scope.deadline = current_time() + SECONDS
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        swallowed = bool(self._scope.__exit__(exc_type, exc, traceback))
+        if self._scope.cancelled_caught:
+            logger.warning("%s took over %g seconds to clean up: cancelled", self._what, SECONDS)
+        return swallowed
+
+
+async def close_iterator(iterator: Any, what: str) -> None:
+    """Close a generator, or an async iterator that can be closed.
+
+    To be called inside a shielded block. An error on the way is logged: the iterator was
+    left early, and nobody is left to receive it.
+    """
+    try:
+        if hasattr(iterator, "aclose"):
+            await iterator.aclose()
+        else:
+            iterator.close()
+    except Exception as error:
+        logger.debug("closing %s failed", what, exc_info=error)

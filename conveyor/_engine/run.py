@@ -1,0 +1,193 @@
+"""One run: builds links and stages, owns them, and knows how it ended."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+from anyio import (
+    CancelScope,
+    Event,
+    Semaphore,
+    create_task_group,
+    current_effective_deadline,
+    get_cancelled_exc_class,
+)
+
+from .._context import ExecutionMode, PipelineContext
+from .._spec import BatchSpec, Spec
+from .._stats import StreamStatistics
+from . import host
+from .call import Caller
+from .cleanup import Cleanup
+from .inputs import Inputs
+from .link import Link, TimedLink
+from .log import lost
+from .signals import Bypass
+from .source import Source
+from .stage import Stage
+from .turn import Turn
+
+
+class Shared:
+    """What the stages of a run have in common, and what they may tell it."""
+
+    def __init__(self, run: Run, context: PipelineContext, stages: int) -> None:
+        self._run = run
+        self.context = context
+        self.stages = stages
+        self.ordered = context.execution_mode is ExecutionMode.ORDERED
+        self.clock: Callable[[], float] = host.clock()
+        self.turn = Turn(stages + 1)
+
+    def cancel_above(self, index: int) -> None:
+        """End what feeds stage `index`: nothing that it makes is wanted any more."""
+        self._run.cancel_above(index)
+
+    def fail(self, error: Exception) -> None:
+        """End the whole run at once in `error`, unless an earlier one has ended it."""
+        self._run.fail(error)
+
+    def crash(self, error: BaseException) -> None:
+        """The same for what is no `Exception`: it is the consumer's to handle, not a task's."""
+        self._run.fail(error)
+
+    def is_ours(self, error: BaseException) -> bool:
+        """Say whether `error` came into a worker from outside: it was cancelled, or closed.
+
+        A cancellation that is not ours was raised by the function itself, by awaiting a task
+        that somebody else cancelled. To let it end the worker would lose the item in silence.
+        """
+        if isinstance(error, GeneratorExit):
+            return True
+        return isinstance(error, get_cancelled_exc_class()) and (
+            current_effective_deadline() == -math.inf
+        )
+
+
+class Run:
+    """One stream's stages and links, in one task group.
+
+    Attributes:
+        results: What has left the last stage.
+        done: Set when nothing of the run is left.
+        error: What it ended in, once `done` is set; ``None`` if it came to its end.
+    """
+
+    def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
+        self.context = replace(
+            context,
+            pipeline_id=context.pipeline_id or uuid.uuid4().hex,
+            data=dict(context.data),
+        )
+        self.done = Event()
+        self.error: BaseException | None = None
+        self._scope = CancelScope()
+        self._work = CancelScope()
+        self._shared = shared = Shared(self, self.context, len(specs))
+        self.turn = shared.turn
+        limit = self.context.max_parallelism
+        slots = None if limit is None else Semaphore(limit, fast_acquire=True)
+        self._callers = [Caller(spec, slots) for spec in specs]
+        self.results = Link(self.context.buffer_size)
+        self._links = links = [*(self._link(spec) for spec in specs), self.results]
+        self._source = Source(data, links[0], shared.turn)
+        self._stages = [
+            Stage(caller, index, links[index], links[index + 1], shared)
+            for index, caller in enumerate(self._callers)
+        ]
+
+    def _link(self, spec: Spec) -> Link:
+        if isinstance(spec, BatchSpec) and spec.max_wait is not None:
+            return TimedLink(self.context.buffer_size, self._shared.clock)
+        return Link(self.context.buffer_size)
+
+    async def main(self) -> None:
+        """Run it. Every error ends in `error`, none is raised: cancellation alone passes."""
+        try:
+            with self._scope:
+                await self._main()
+        except get_cancelled_exc_class():
+            raise
+        except BaseException as error:
+            self._set_error(error)
+        finally:
+            for link in self._links:
+                link.close()
+            self.done.set()
+
+    async def _main(self) -> None:
+        with Cleanup("leaving the side inputs") as cleanup:
+            async with AsyncExitStack() as stack:
+                try:
+                    inputs = Inputs(stack)
+                    for stage, caller in zip(self._stages, self._callers, strict=True):
+                        try:
+                            caller.bind(*await inputs.resolve(caller.spec))
+                        except Exception as error:
+                            error.add_note(f"{stage}, side inputs")
+                            raise
+                    with self._work:
+                        async with create_task_group() as group:
+                            group.start_soon(self._feed)
+                            for stage in self._stages:
+                                group.start_soon(stage.run)
+                    final = self._stages[-1].final
+                    if final is not None and final.error is not None:
+                        self._set_error(final.error)
+                    if self.error is not None:
+                        raise self.error  # past the side inputs: a transaction must see it
+                finally:
+                    cleanup.begin()
+
+    async def _feed(self) -> None:
+        source, link = self._source, self._links[0]
+        try:
+            error = await source.run()
+            if error is not None:
+                error.add_note(f"input, item {source.read}")
+                if not self._shared.ordered:
+                    self.error = self.error or error
+                await link.wait_room()
+                link.send_nowait(Bypass(error=error))
+        except BaseException as error:
+            if self._shared.is_ours(error):
+                raise
+            self.fail(error)
+        finally:
+            link.close_sender()
+
+    def cancel(self) -> None:
+        """End the run: nothing more is delivered."""
+        self._scope.cancel()
+
+    def stop(self) -> None:
+        """Read no further; what is inside is delivered."""
+        self._source.stop()
+
+    def fail(self, error: BaseException) -> None:
+        """End the work at once, in `error` if nothing has ended it before."""
+        self._set_error(error)
+        self._work.cancel()
+
+    def _set_error(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
+        elif self.error is not error:
+            lost(error)
+
+    def cancel_above(self, index: int) -> None:
+        """End everything in front of stage `index`."""
+        self._source.cancel()
+        for stage in self._stages[:index]:
+            stage.cancel()
+
+    def statistics(self) -> StreamStatistics:
+        stages = tuple(stage.statistics() for stage in self._stages)
+        assert self.context.pipeline_id is not None
+        return StreamStatistics(self.context.pipeline_id, stages, len(self.results))
+

@@ -1,0 +1,147 @@
+"""The input of a run: one adapter for every kind of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, Generator, Iterable
+from typing import Any
+
+from anyio import CancelScope
+
+from .cleanup import Cleanup, close_iterator
+from .link import Link
+from .turn import Turn
+
+_NOTHING = object()
+
+
+def check_source(data: object) -> None:
+    """Refuse what a pipeline cannot read.
+
+    Raises:
+        TypeError: If `data` is a string, or nothing that can be iterated.
+    """
+    kind = type(data).__name__
+    if isinstance(data, str | bytes | bytearray):
+        raise TypeError(
+            f"a pipeline reads an iterable of items, and a {kind} would be taken apart: "
+            f"wrap it in a list, as in pipeline([data]), if it is one item"
+        )
+    if hasattr(type(data), "__aiter__") or hasattr(type(data), "__iter__"):
+        return
+    if hasattr(type(data), "__getitem__") and not isinstance(data, type):
+        return
+    hint = ""
+    if inspect.iscoroutine(data):
+        data.close()  # it would warn of a missing await, and the error says that better
+        hint = ": await it first, and give the pipeline what it returns"
+    elif inspect.isasyncgenfunction(data) or inspect.isgeneratorfunction(data):
+        hint = f": call it, as in pipeline({data.__name__}())"
+    raise TypeError(
+        f"a pipeline reads an iterable or an async iterable, not {kind} {_short(data)}{hint}"
+    )
+
+
+def _short(data: object) -> str:
+    text = repr(data)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class Source:
+    """Reads the input into the first link, only when there is room.
+
+    An item that was read is never lost: `_in_hand` holds it until it is in the link.
+    """
+
+    def __init__(self, data: Any, link: Link, turn: Turn) -> None:
+        self._data = data
+        self._link = link
+        self._turn = turn
+        self._scope = CancelScope()
+        self._reading = CancelScope()
+        self._waiting = False  # for the input, with nothing in hand
+        self._stopped = False
+        self._in_hand: Any = _NOTHING
+        self.read = 0
+
+    def cancel(self) -> None:
+        """Read no further; what is in hand is given up."""
+        self._scope.cancel()
+
+    def stop(self) -> None:
+        """Read no further; what is in hand is sent."""
+        self._stopped = True
+        if self._waiting:
+            self._reading.cancel()
+
+    async def run(self) -> Exception | None:
+        """Read to the end.
+
+        Returns:
+            The error in which reading ended; ``None`` if there was none, and when cancelled.
+        """
+        failure: Exception | None = None
+        with self._scope:
+            with self._reading:
+                try:
+                    await self._read()
+                except Exception as error:
+                    failure = error
+            if self._in_hand is not _NOTHING:  # stopped in the middle
+                await self._send()
+            return failure
+        return None
+
+    async def _read(self) -> None:
+        with Cleanup("the input") as cleanup:
+            data: Any = self._data
+            if hasattr(type(data), "__aiter__"):
+                iterator: Any = aiter(data)
+                closing = hasattr(iterator, "aclose")
+                read = self._read_async
+            else:
+                iterator = iter(data)
+                closing = isinstance(iterator, Generator)
+                read = self._read_sync
+            # Reading a built-in container runs no code of anybody's: it cannot be slow.
+            prompt = type(data) not in (list, tuple, range, set, frozenset, dict)
+            try:
+                await read(iterator, prompt)
+            finally:
+                if closing:
+                    cleanup.begin()
+                    await close_iterator(iterator, "the input")
+
+    async def _read_async(self, iterator: Any, prompt: bool) -> None:
+        while not self._stopped:
+            self._waiting = True
+            try:
+                item = await anext(iterator)
+            except StopAsyncIteration:
+                return
+            finally:
+                self._waiting = False
+            await self._pass_on(item, prompt)
+
+    async def _read_sync(self, iterator: Iterable[Any], prompt: bool) -> None:
+        for item in iterator:
+            await self._pass_on(item, prompt)
+            if self._stopped:
+                return
+
+    async def _pass_on(self, item: Any, prompt: bool) -> None:
+        self.read += 1
+        if not self._link.send_nowait(item):
+            self._in_hand = item
+            await self._send()
+        # The first item must not wait for the second to be read, nor any for a slow one.
+        if prompt and (self._turn.is_over(self) or self.read == 1):
+            await self._turn.give_way()
+
+    async def _send(self) -> None:
+        await self._link.wait_room()
+        self._link.send_nowait(self._in_hand)
+        self._in_hand = _NOTHING
+
+
+__all__ = ("AsyncIterable", "Source", "check_source")

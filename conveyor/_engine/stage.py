@@ -1,0 +1,384 @@
+"""One running stage: intake, workers, window. The only scheduler.
+
+Workers, not a task an item: they are started on demand, up to the task's limit, and live as
+long as the stage. Idle ones sleep on the input link. A worker that has taken an item
+makes one other runnable before it calls the function, if more items wait: if the function
+suspends, the other goes on; if it does not, the first drains the rest by itself.
+
+The rule that nothing can get stuck on: *if a unit could be started, some worker
+is on its way to look for it.* A worker looks whenever it is done with a unit. One that sleeps
+is woken by what is sent into an empty link, by `nudge`, by the end of the input, and, if it is the
+keeper of the gate, when the gate opens.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope, Event, create_task_group
+
+from .._context import current_context
+from .._spec import BatchSpec
+from .._stats import StageStatistics
+from .call import Caller, Tries, kinds_for
+from .deliver import Delivery
+from .intake import EMPTY, Batches, Intake, Items
+from .log import lost
+from .order import Order
+from .signals import Bypass, Failed
+
+if TYPE_CHECKING:
+    from .link import Link
+    from .run import Shared
+
+IDLE = math.inf  # position of a worker with nothing in hand: every error is before it
+DONE = -1  # position of a worker whose unit is delivered: no error is before it
+
+
+class Worker:
+    """One task of a stage.
+
+    Attributes:
+        scope: Around all it does; cancelled when an earlier unit has failed.
+        position: Of the unit in hand, or `IDLE`, or `DONE`.
+    """
+
+    __slots__ = ("position", "scope")
+
+    def __init__(self) -> None:
+        self.scope = CancelScope()
+        self.position: float = IDLE
+
+
+class Stage:
+    """A task inside a run.
+
+    In order, with units numbered at the entrance (`_admitted`)::
+
+        _order.next <= _admitted <= _order.next + _window
+
+    so units that run and results that wait for their turn are `_window` at most together.
+    Results whose turn has come and for which the output has no room are in `_backlog`, and
+    while one is there no unit is started.
+    """
+
+    def __init__(
+        self, caller: Caller, index: int, inlet: Link, outlet: Link, shared: Shared
+    ) -> None:
+        self.spec = spec = caller.spec
+        self.index = index
+        self.final: Bypass | None = None  # the error that is the last thing to leave the stage
+        self.counts = Counts()
+        self._inlet = inlet
+        self._outlet = outlet
+        self._caller = caller
+        self._shared = shared
+        self.kinds = kinds_for(spec, last=index == shared.stages - 1)
+        self._batch = isinstance(spec, BatchSpec)
+        self._intake: Intake = (
+            Batches(inlet, spec, shared.clock) if isinstance(spec, BatchSpec) else Items(inlet)
+        )
+        self._order: Order[Iterable[Any] | Event] | None = Order() if shared.ordered else None
+        self._window = spec.limit + shared.context.buffer_size
+        self._admitted = 0
+        self._backlog: deque[Any] = deque()
+        self._flushed: Event | None = None  # there while a worker waits for room in the output
+        self._keeper: Event | None = None  # there while a worker waits for the gate to open
+        self._timed = False  # whether a worker sleeps until a batch is due
+        self._closing = False  # no further unit is started
+        self._failed_at: float = math.inf
+        self._workers: set[Worker] = set()
+        self._idle = 0  # workers that sleep on the input, or are on their way to it
+        self._scope = CancelScope()
+        self._group = create_task_group()
+        self._spawn_context = copy_context()
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def __str__(self) -> str:
+        return f"stage {self.spec.name!r} ({self.index + 1} of {self._shared.stages})"
+
+    def statistics(self) -> StageStatistics:
+        counts = self.counts
+        return StageStatistics(
+            name=self.spec.name,
+            received=self._intake.received,
+            emitted=self._outlet.sent - counts.bypassed,
+            filtered=counts.filtered,
+            skipped=counts.skipped,
+            failed=counts.failed,
+            retried=self._caller.retried,
+            dropped=self._intake.dropped,
+            running=sum(DONE < worker.position < IDLE for worker in self._workers),
+            queued=len(self._inlet),
+        )
+
+    def cancel(self) -> None:
+        """End the stage at once: what it holds is given up."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Run to the end of the input, or to the error that ends the run."""
+        current_context.set(self._shared.context)
+        # Workers start from here, not from the context of the worker that happens to start
+        # them: what a function sets there is not inherited by chance.
+        self._spawn_context = copy_context()
+        try:
+            with self._scope:
+                async with self._group:
+                    await self._work(self._hire())
+                if self.final is not None:
+                    self.put(self.final)
+                await self.flush()
+        finally:
+            self._outlet.close_sender()
+
+    # Workers
+
+    def _hire(self) -> Worker:
+        worker = Worker()
+        self._workers.add(worker)
+        self._idle += 1
+        return worker
+
+    async def _work(self, worker: Worker) -> None:
+        self._idle -= 1
+        with worker.scope:
+            try:
+                await self._serve(worker)
+            except BaseException as error:
+                if self._shared.is_ours(error):
+                    raise
+                self._shared.crash(error)  # raised on where the consumer waits
+            finally:
+                self._workers.discard(worker)
+
+    async def _serve(self, worker: Worker) -> None:
+        inlet, intake, kinds, order = self._inlet, self._intake, self.kinds, self._order
+        send, backlog, limit, turn = (
+            self._outlet.send_nowait,
+            self._backlog,
+            self.spec.limit,
+            self._shared.turn,
+        )
+        call = self._caller.plan()
+        more = True
+        while not self._closing:
+            if not self._gate_is_open():
+                if self._keeper is None:
+                    await self._keep_gate(worker)
+                elif not more:
+                    return  # the keeper starts others when it can use them
+                else:
+                    more = await self._sleep(worker, math.inf)
+                continue
+            unit = intake.take()
+            if unit is EMPTY:
+                if not more:
+                    return
+                more = await self._sleep(worker, intake.due)
+                continue
+            position = self._admitted
+            self._admitted = position + 1
+            if type(unit) is Bypass:
+                await self._pass_by(position, unit)
+                continue
+            number = intake.received - (len(unit) if self._batch else 1)
+            worker.position = position
+
+            # Somebody has to look for the next unit, should the function suspend.
+            if self._idle:
+                if inlet.taken and inlet.open is None:
+                    inlet.nudge()
+            elif len(self._workers) < limit:
+                self._spawn_context.run(self._group.start_soon, self._work, self._hire())
+
+            try:
+                result = call(unit)
+                if type(result) is CoroutineType:
+                    result = await result
+            except Exception as error:
+                result = Failed(error, 1)
+
+            if kinds[type(result)] is not None:
+                await Delivery(self, position, number).deliver(unit, result)
+            elif order is None:
+                if backlog or not send(result):
+                    backlog.append(result)
+            elif position == order.next:
+                if backlog or not send(result):
+                    backlog.append(result)
+                order.next = position + 1
+                if order.waiting or self._keeper is not None:
+                    self._release()
+            else:
+                order.waiting[position] = (result,)
+            worker.position = DONE
+            if backlog and self._flushed is None:
+                await self.flush()
+            if turn.is_over(worker):
+                await turn.give_way()
+
+    async def _sleep(self, worker: Worker, due: float) -> bool:
+        """Sleep until there may be something to do; false once the input has ended."""
+        worker.position = IDLE
+        self._idle += 1
+        try:
+            if due == math.inf or self._timed:
+                return await self._inlet.receive()
+            self._timed = True
+            try:
+                with CancelScope(deadline=due):
+                    return await self._inlet.receive()
+                return True
+            finally:
+                self._timed = False
+        finally:
+            self._idle -= 1
+
+    # Calls off the usual path
+
+    async def attempt(self, start: Callable[[], Any]) -> Any:
+        """Return what `start` returns, awaited, or `Failed`."""
+        try:
+            result = start()
+            return await result if inspect.isawaitable(result) else result
+        except Exception as error:
+            return Failed(error, 1)
+
+    async def call(self, unit: Any) -> Any:
+        """Call the function once more, with its tries."""
+        return await self.attempt(lambda: self._caller.plan()(unit))
+
+    def tries(self, unit: Any) -> Tries:
+        return Tries(self._caller, unit)
+
+    async def breathe(self, who: object) -> None:
+        """Let others run if `who` has worked for long. Sometimes a checkpoint."""
+        if self._shared.turn.is_over(who):
+            await self._shared.turn.give_way()
+
+    # The gate: whether a unit may be started
+
+    def _gate_is_open(self) -> bool:
+        order = self._order
+        return not self._backlog and (
+            order is None or self._admitted - order.next < self._window
+        )
+
+    async def _keep_gate(self, worker: Worker) -> None:
+        worker.position = IDLE
+        event = self._keeper = Event()
+        try:
+            await event.wait()
+        finally:
+            if self._keeper is event:
+                self._keeper = None
+
+    def _open_gate(self) -> None:
+        if self._keeper is not None and self._gate_is_open():
+            self._keeper.set()
+            self._keeper = None
+
+    # Results
+
+    def put(self, value: Any) -> None:
+        """Send a value whose turn has come, or keep it for `flush`."""
+        if type(value) is Bypass:
+            self.counts.bypassed += 1
+        if self._backlog or not self._outlet.send_nowait(value):
+            self._backlog.append(value)
+
+    def settle(self, position: int, values: Iterable[Any]) -> None:
+        """Give all that came of a unit; in order, once everything before it is given."""
+        order = self._order
+        if order is not None and position != order.next:
+            order.hold(position, values)
+            return
+        for value in values:
+            self.put(value)
+        if order is not None:
+            order.settle()
+            self._release()
+
+    def _release(self) -> None:
+        order = self._order
+        assert order is not None
+        while (entry := order.pop()) is not None:
+            if isinstance(entry, Event):
+                entry.set()  # a generator, that gives its values itself and settles then
+                break
+            for value in entry:
+                self.put(value)
+            order.settle()
+        self._open_gate()
+
+    async def turn_of(self, position: int) -> None:
+        """Wait until everything before `position` is given."""
+        order = self._order
+        if order is not None and position != order.next:
+            event = Event()
+            order.hold(position, event)
+            await event.wait()
+
+    async def flush(self) -> None:
+        """Wait until everything whose turn has come is in the output."""
+        while self._backlog:
+            if self._flushed is not None:
+                await self._flushed.wait()
+                continue
+            event = self._flushed = Event()
+            try:
+                await self._outlet.wait_room()
+                while self._backlog and self._outlet.send_nowait(self._backlog[0]):
+                    self._backlog.popleft()
+            finally:
+                self._flushed = None
+                event.set()
+        self._open_gate()
+
+    async def _pass_by(self, position: int, bypass: Bypass) -> None:
+        if bypass.error is not None:
+            self.final = bypass  # the last of the input: it leaves after all that was before it
+            self._closing = True
+            return
+        self.settle(position, (bypass,))
+        await self.flush()
+
+    def fail(self, position: int, error: Exception) -> None:
+        """End the run in an error, in its place: what is before it is still delivered."""
+        if self._order is None:
+            self._shared.fail(error)
+            return
+        if position > self._failed_at:
+            lost(error)
+            return
+        if self.final is not None and self.final.error is not None:
+            lost(self.final.error)
+        self._failed_at = position
+        self.final = Bypass(error=error)
+        self._closing = True
+        self._order.cut(position)
+        for worker in self._workers:
+            if worker.position > position:
+                worker.scope.cancel()
+        self._shared.cancel_above(self.index)
+
+
+class Counts:
+    """What is counted where it happens; everything else is derived when it is asked for."""
+
+    __slots__ = ("bypassed", "failed", "filtered", "skipped")
+
+    def __init__(self) -> None:
+        self.filtered = 0
+        self.skipped = 0
+        self.failed = 0
+        self.bypassed = 0  # failures and errors that left the stage beside its results

@@ -1,0 +1,233 @@
+"""What users hold: pipelines, and the tasks they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from types import GenericAlias, MappingProxyType, MethodType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from ._context import ExecutionMode, PipelineContext, merge_settings
+from ._spec import Spec, name_of
+from ._stream import Stream
+from dataclasses import replace
+
+if TYPE_CHECKING:
+    # Type checkers know typing_extensions; at run time it would be a dependency.
+    from typing_extensions import Self, TypeVar as DefaultTypeVar
+
+    In = TypeVar("In", contravariant=True)
+    Out = TypeVar("Out", covariant=True)
+    Item = DefaultTypeVar("Item", covariant=True, default=Out)
+else:
+    In = TypeVar("In")
+    Out = TypeVar("Out")
+    Item = TypeVar("Item")
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+G = TypeVar("G")
+
+
+class Pipeline(Generic[In, Out, Item]):
+    """An immutable sequence of tasks: ``a | b | c``, or ``Pipeline(a, b, c)``.
+
+    It holds no state of a run: it can be called again and again, also at the same time.
+
+    ``Pipeline[In, Out]`` takes items of type `In` and gives results of type `Out`. The third
+    parameter is what the next stage gets after a ``|``; it is another type only where the last
+    task returns a list, which ``|`` unpacks.
+
+    Raises:
+        TypeError: If one of the stages is no task or pipeline.
+        ValueError: If there is no stage.
+    """
+
+    __slots__ = ("__dict__", "_settings", "_stages")
+
+    @overload
+    def __init__(self: Pipeline[A, B, C], first: Pipeline[A, B, C], /) -> None: ...
+    @overload
+    def __init__(
+        self: Pipeline[A, D, E], first: Pipeline[A, Any, C], second: Pipeline[C, D, E], /
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Pipeline[A, F, G],
+        first: Pipeline[A, Any, B],
+        second: Pipeline[B, Any, C],
+        third: Pipeline[C, F, G],
+        /,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Pipeline[A, F, G],
+        first: Pipeline[A, Any, B],
+        second: Pipeline[B, Any, C],
+        third: Pipeline[C, Any, D],
+        fourth: Pipeline[D, F, G],
+        /,
+    ) -> None: ...
+    @overload
+    def __init__(self, *stages: Pipeline[Any, Any, Any]) -> None: ...
+    def __init__(self, *stages: Pipeline[Any, Any, Any]) -> None:
+        settings: dict[str, Any] = {}
+        for stage in stages:
+            if not isinstance(stage, Pipeline):
+                raise TypeError(f"a pipeline is made of tasks, not of {_describe(stage)}")
+            settings = merge_settings(settings, stage._settings)
+        if not stages:
+            raise ValueError("a pipeline needs at least one task, as in Pipeline(task)")
+        self._stages: tuple[Task[Any, Any, Any], ...] = tuple(
+            task for stage in stages for task in stage.stages
+        )
+        self._settings: Mapping[str, Any] = MappingProxyType(settings)
+
+    if not TYPE_CHECKING:
+        # Two parameters are enough: the third has a default, which typing knows from 3.13 on.
+        __class_getitem__ = classmethod(GenericAlias)
+
+    @property
+    def stages(self) -> tuple[Task[Any, Any, Any], ...]:
+        """The tasks, from first to last."""
+        return self._stages
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def __iter__(self) -> Iterator[Task[Any, Any, Any]]:
+        return iter(self.stages)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {' | '.join(task.name for task in self.stages)}>"
+
+    def __or__(self, other: Pipeline[Item, D, E]) -> Pipeline[In, D, E]:
+        """Return the pipeline in which `other` works on what this one gives.
+
+        The settings of both are merged; where both set the same, those of `other` win.
+
+        Raises:
+            TypeError: If `other` is no task or pipeline.
+        """
+        if not isinstance(other, Pipeline):
+            raise TypeError(f"a pipeline goes on with a task, not with {_describe(other)}")
+        return Pipeline(self, other)
+
+    if not TYPE_CHECKING:
+
+        def __ror__(self, other):
+            raise TypeError(f"a pipeline begins with a task, not with {_describe(other)}")
+
+    def __call__(self, data: Iterable[In] | AsyncIterable[In]) -> Stream[Out]:
+        """Return a stream: one run over `data`, in the pipeline's execution mode.
+
+        Args:
+            data: Any iterable or async iterable of items, which may be anything. Nothing is
+                read yet. A generator or an async iterator belongs to the run, which closes it.
+
+        Raises:
+            TypeError: If `data` is a string or no iterable.
+        """
+        return self._stream(data, self._settings)
+
+    def as_completed(self, data: Iterable[In] | AsyncIterable[In]) -> Stream[Out]:
+        """Return a stream that gives each result as soon as it is there, whatever the order."""
+        mode = {"execution_mode": ExecutionMode.AS_COMPLETED}
+        return self._stream(data, {**self._settings, **mode})
+
+    def with_execution_mode(self, mode: ExecutionMode | str) -> Pipeline[In, Out, Item]:
+        """Return a pipeline with this mode: ``"ordered"`` or ``"as_completed"``.
+
+        Raises:
+            TypeError: If `mode` is no string.
+            ValueError: If there is no such mode.
+        """
+        return self.with_context(execution_mode=ExecutionMode.parse(mode))
+
+    def with_context(self, **settings: Any) -> Pipeline[In, Out, Item]:
+        """Return a pipeline with these settings: fields of `PipelineContext`.
+
+        Any other name goes into the context's ``data``.
+
+        Raises:
+            TypeError: If a setting is of a wrong type.
+            ValueError: If a setting is out of its range.
+        """
+        pipeline: Pipeline[In, Out, Item] = Pipeline(self)
+        pipeline._settings = MappingProxyType(merge_settings(self._settings, settings))
+        return pipeline
+
+    def _stream(self, data: Any, settings: Mapping[str, Any]) -> Stream[Out]:
+        specs = [task.spec for task in self.stages]
+        return Stream(specs, data, PipelineContext(**settings))
+
+
+class Task(Pipeline[In, Out, Item]):
+    """A pipeline of one: what `single_task` and `batch_task` make of a function.
+
+    Attributes:
+        spec: The description that the engine runs.
+    """
+
+    __slots__ = ("spec",)
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self._stages = (self,)
+        self._settings = MappingProxyType({})
+        self.__doc__ = spec.func.__doc__
+        self.__wrapped__ = spec.func
+        for name in "__module__", "__name__", "__qualname__":
+            if hasattr(spec.func, name):
+                setattr(self, name, getattr(spec.func, name))
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The function itself, to be called without a pipeline, in unit tests say."""
+        return self.spec.func
+
+    @property
+    def name(self) -> str:
+        """The task's name: ``task_name``, or the function's."""
+        return self.spec.name
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def with_inputs(self, *args: Any, **kwargs: Any) -> Self:
+        """Return a task whose function gets these after the item.
+
+        Each run resolves them anew before its first item: an awaitable is awaited, what
+        `resource` made is entered (and left at the run's end), a stream gives its first
+        result. Everything else is passed on as it is.
+        """
+        inputs = {"args": args, "kwargs": MappingProxyType(kwargs)}
+        return type(self)(replace(self.spec, **inputs))
+
+    def with_options(self, **options: Any) -> Self:
+        """Return a task with these options changed; see `single_task` and `batch_task`.
+
+        Raises:
+            TypeError: If there is no such option, or its value is of a wrong type.
+            ValueError: If a value is out of its range.
+        """
+        return type(self)(self.spec.with_options(options))
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind a task made of a method to its instance."""
+        if instance is None:
+            return self
+        return type(self)(replace(self.spec, func=MethodType(self.spec.func, instance)))
+
+
+def _describe(thing: object) -> str:
+    if callable(thing) and not isinstance(thing, type):
+        name = name_of(thing)
+        return f"the function {name!r}: decorate it with @single_task or @batch_task"
+    return f"{thing!r} of type {type(thing).__name__}"

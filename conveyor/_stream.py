@@ -1,0 +1,268 @@
+"""The consumer's end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
+
+from anyio import (
+    BusyResourceError,
+    CancelScope,
+    ClosedResourceError,
+    create_task_group,
+    get_cancelled_exc_class,
+)
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from ._context import PipelineContext
+from ._engine import host
+from ._engine.log import lost
+from ._engine.run import Run
+from ._engine.signals import Bypass
+from ._engine.source import check_source
+from ._errors import EmptyInputError, StreamConsumedError
+from ._spec import Spec
+from ._stats import StageStatistics, StreamStatistics
+
+Out = TypeVar("Out", covariant=True)
+
+
+class _State(Enum):
+    NEW = "not started"
+    BACKGROUND = "running"  # in a task of the loop, tied to this object
+    BLOCK = "running in its block"  # in a task group of `async with`
+    OVER = "over"
+
+
+@final
+class Stream(Generic[Out]):
+    """One run of a pipeline over one input. Made by calling a pipeline, consumed once.
+
+    ``async for result in stream`` reads it. So iterated, the run lives in the background, and
+    ends with the loop: at the end of the input, with an error, when the loop is left and the
+    stream dropped, or when reading it is cancelled. ``async with stream:`` ties the run to a
+    block instead: when the block is left, nothing of the run is left.
+
+    Nothing is read from the input before the first result is asked for or the block is entered.
+    """
+
+    __slots__ = ("__weakref__", "_cancel_soon", "_context", "_data", "_group", "_reading", "_run",
+                 "_specs", "_state")
+
+    def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
+        self._state = _State.NEW
+        check_source(data)
+        self._specs = specs
+        self._data = data
+        self._context = context
+        self._run: Run | None = None
+        self._group: TaskGroup | None = None
+        self._cancel_soon: Any = None
+        self._reading = False
+
+    def __repr__(self) -> str:
+        names = " | ".join(spec.name for spec in self._specs)
+        return f"<Stream of {names}: {self._state.value}>"
+
+    # Reading
+
+    def __aiter__(self) -> Stream[Out]:
+        """Return the stream itself.
+
+        Raises:
+            StreamConsumedError: If it has ended or was closed.
+        """
+        if self._state is _State.OVER:
+            raise StreamConsumedError
+        return self
+
+    async def __anext__(self) -> Out:
+        """Return the next result. A checkpoint whenever it has to wait, and every so often.
+
+        When it is cancelled, no result is lost inside the stream's block, and the run goes
+        on; without a block the run ends.
+
+        Raises:
+            StopAsyncIteration: At the end, once.
+            StreamConsumedError: If the stream has ended or was closed before.
+            anyio.BusyResourceError: If another task is reading at this moment.
+            anyio.ClosedResourceError: If the stream is closed while this waits.
+            RuntimeError: If no event loop is running.
+            Exception: What a task or the input failed with, itself, once all of the run is over.
+        """
+        run = self._run if self._run is not None else self._start()
+        if self._reading:
+            raise BusyResourceError("reading from")
+        if self._state is _State.OVER:
+            raise StreamConsumedError
+        results = run.results
+        taken = results.taken
+        self._reading = True
+        try:
+            if run.turn.is_over(self):
+                await run.turn.give_way()
+            while True:
+                if taken or results.refill():
+                    result = taken.popleft()
+                    if results.blocked is not None:
+                        results.unblock()
+                    if type(result) is not Bypass:
+                        return result  # type: ignore[no-any-return]  # links carry anything
+                    if result.error is None:
+                        return result.failure  # type: ignore[no-any-return]
+                    break
+                if not await results.receive() and not results.refill() and not taken:
+                    break
+            await run.done.wait()
+        except BaseException:
+            if self._state is _State.BACKGROUND:
+                await self._end()
+            raise
+        finally:
+            self._reading = False
+        return self._finish(run)
+
+    def _start(self) -> Run:
+        """Host the run in the background."""
+        if self._state is _State.OVER:
+            raise StreamConsumedError
+        run = self._make_run()
+        self._cancel_soon = host.start(run.main, run.cancel)
+        self._state = _State.BACKGROUND
+        return run
+
+    def _make_run(self) -> Run:
+        host.require_loop()
+        self._run = run = Run(self._specs, self._data, self._context)
+        self._data = None
+        return run
+
+    def _finish(self, run: Run) -> NoReturn:
+        """End the iteration as the run has ended."""
+        closed = self._state is _State.OVER
+        self._state = _State.OVER
+        error, run.error = run.error, None
+        try:
+            if error is None:
+                raise ClosedResourceError if closed else StopAsyncIteration
+            if isinstance(error, StopIteration | StopAsyncIteration):
+                # Either would end the consumer's loop as if all were well (PEP 479).
+                raise RuntimeError(f"a task or the input raised {error!r}") from error
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a reference cycle
+
+    async def collect(self) -> list[Out]:
+        """Run to the end and return all results. Structured: nothing runs on, however it ends.
+
+        Raises:
+            StreamConsumedError: If the stream has been started or closed before.
+            Exception: What a task or the input failed with; the results before it are given up.
+        """
+        async with self:
+            return [result async for result in self]
+
+    async def drain(self) -> None:
+        """Run to the end and discard the results. Structured, and raises, as `collect` does."""
+        async with self:
+            async for _ in self:
+                pass
+
+    # Ending
+
+    def stop(self) -> None:
+        """Stop reading the input; what is inside is finished and delivered, then the stream ends.
+
+        Before the stream is started this leaves nothing to run. Later calls do nothing.
+        """
+        if self._run is not None:
+            self._run.stop()
+        else:
+            self._data = ()
+
+    async def aclose(self) -> None:
+        """End the run: nothing more is delivered, and nothing is left when this returns.
+
+        A checkpoint. It may be called more than once, and from any task.
+        """
+        await self._end()
+        await checkpoint()
+
+    async def _end(self) -> None:
+        self._state = _State.OVER
+        run = self._run
+        if run is None:
+            self._data = None
+            return
+        run.cancel()
+        with CancelScope(shield=True):  # short: clean-up inside has its own bound
+            await run.done.wait()
+        if not self._reading and run.error is not None:
+            lost(run.error)
+            run.error = None
+
+    def __del__(self) -> None:
+        if self._state is _State.BACKGROUND:
+            self._cancel_soon()
+
+    async def __aenter__(self) -> Stream[Out]:
+        """Start the run in a task group of the block.
+
+        Raises:
+            StreamConsumedError: If the stream has been started or closed before.
+            RuntimeError: If no event loop is running.
+        """
+        if self._state is not _State.NEW:
+            raise StreamConsumedError
+        run = self._make_run()
+        self._group = create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(run.main)
+        self._state = _State.BLOCK
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """End the run and wait until all of it is over. The body's exception passes as it is."""
+        run, group = self._run, self._group
+        assert run is not None
+        assert group is not None
+        self._state = _State.OVER
+        run.cancel()
+        if isinstance(exc, get_cancelled_exc_class()):
+            return await group.__aexit__(exc_type, exc, traceback)
+        # The body's own exception is kept out of the group, which would wrap it in another.
+        await group.__aexit__(None, None, None)
+        error, run.error = run.error, None
+        if error is not None and error is not exc:
+            if exc is None and not isinstance(error, Exception):
+                raise error
+            lost(error)
+        return None
+
+    async def _as_side_input(self) -> Out:
+        async with self:
+            async for result in self:
+                return result
+        raise EmptyInputError(repr(self))
+
+    # Looking
+
+    def statistics(self) -> StreamStatistics:
+        """Return what has happened so far: a frozen snapshot, made when this is called."""
+        if self._run is not None:
+            return self._run.statistics()
+        stages = tuple(StageStatistics(spec.name) for spec in self._specs)
+        return StreamStatistics(self._context.pipeline_id or "", stages)
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self):
+            raise TypeError("a stream is read with `async for`, not with `for`")
