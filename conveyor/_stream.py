@@ -19,6 +19,7 @@ from anyio.lowlevel import checkpoint
 
 from ._context import PipelineContext
 from ._engine import host
+from ._engine.later import Later
 from ._engine.log import lost
 from ._engine.run import Run
 from ._engine.signals import Bypass
@@ -102,7 +103,8 @@ class Stream(Generic[Out]):
         taken = results.taken
         self._reading = True
         try:
-            if run.turn.is_over(self):
+            # In the link's name: nothing of the run may hold the stream, or it is never dropped.
+            if run.turn.is_over(results):
                 await run.turn.give_way()
             while True:
                 if taken or results.refill():
@@ -130,7 +132,7 @@ class Stream(Generic[Out]):
         if self._state is _State.OVER:
             raise StreamConsumedError
         run = self._make_run()
-        self._cancel_soon = host.start(run.main, run.cancel)
+        self._cancel_soon = host.start(run.main, run.cancel, run.over)
         self._state = _State.BACKGROUND
         return run
 
@@ -220,7 +222,7 @@ class Stream(Generic[Out]):
         run = self._make_run()
         self._group = create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(run.main)
+        self._group.start_soon(Later, run.main, name="conveyor run")
         self._state = _State.BLOCK
         return self
 

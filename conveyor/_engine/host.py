@@ -52,8 +52,12 @@ def clock() -> Callable[[], float]:
     return trio.current_time if trio is not None else asyncio.get_running_loop().time
 
 
-def start(main: Main, cancel: Callable[[], None]) -> Callable[[], None]:
+def start(
+    main: Main, cancel: Callable[[], None], over: Callable[[], None]
+) -> Callable[[], None]:
     """Start `main` in the background, in the caller's context variables.
+
+    `over` is called when the task has ended, also if asyncio cancels it before its first step.
 
     Returns:
         What calls `cancel` in the loop. It may be called from any thread, and when
@@ -71,6 +75,7 @@ def start(main: Main, cancel: Callable[[], None]) -> Callable[[], None]:
             _running.set(running := set())
         running.add(task)
         task.add_done_callback(running.discard)
+        task.add_done_callback(lambda _: over())
         schedule, closed = loop.call_soon_threadsafe, RuntimeError
 
     def cancel_soon() -> None:

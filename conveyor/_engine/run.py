@@ -25,6 +25,7 @@ from . import host
 from .call import Caller
 from .cleanup import Cleanup
 from .inputs import Inputs
+from .later import Later
 from .link import Link, TimedLink
 from .log import lost
 from .signals import Bypass
@@ -116,9 +117,13 @@ class Run:
         except BaseException as error:
             self._set_error(error)
         finally:
-            for link in self._links:
-                link.close()
-            self.done.set()
+            self.over()
+
+    def over(self) -> None:
+        """Say that nothing of the run is left."""
+        for link in self._links:
+            link.close()
+        self.done.set()
 
     async def _main(self) -> None:
         with Cleanup("leaving the side inputs") as cleanup:
@@ -133,9 +138,9 @@ class Run:
                             raise
                     with self._work:
                         async with create_task_group() as group:
-                            group.start_soon(self._feed)
+                            group.start_soon(Later, self._feed, name="conveyor input")
                             for stage in self._stages:
-                                group.start_soon(stage.run)
+                                group.start_soon(Later, stage.run, name=f"conveyor {stage}")
                     final = self._stages[-1].final
                     if final is not None and final.error is not None:
                         self._set_error(final.error)

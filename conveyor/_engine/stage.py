@@ -18,6 +18,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
+from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from .._stats import StageStatistics
 from .call import Caller, Tries, kinds_for
 from .deliver import Delivery
 from .intake import EMPTY, Batches, Intake, Items
+from .later import Later
 from .log import lost
 from .order import Order
 from .signals import Bypass, Failed
@@ -148,6 +150,10 @@ class Stage:
         self._idle += 1
         return worker
 
+    def _spawn(self) -> None:
+        spawn = partial(self._group.start_soon, name=f"conveyor {self}")
+        self._spawn_context.run(spawn, Later, self._work, self._hire())
+
     async def _work(self, worker: Worker) -> None:
         self._idle -= 1
         with worker.scope:
@@ -198,7 +204,7 @@ class Stage:
                 if inlet.taken and inlet.open is None:
                     inlet.nudge()
             elif len(self._workers) < limit:
-                self._spawn_context.run(self._group.start_soon, self._work, self._hire())
+                self._spawn()
 
             try:
                 result = call(unit)
