@@ -1,19 +1,422 @@
 """What turns a function into a task."""
+
+# mypy: disable-error-code="overload-overlap"
+# pyright: reportOverlappingOverload=false
+# Overlapping is what the overloads are for: the first that fits is the one that is meant.
+
 from __future__ import annotations
-from typing import Any
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    Never,
+    ParamSpec,
+    Protocol,
+    Required,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
+
+from ._engine.inputs import Resource
+from ._errors import ErrorHandler, HandlerFunction
 from ._pipeline import Task
-from ._spec import BatchSpec, SingleSpec, make_spec
+from ._spec import (
+    BatchSpec,
+    OnBatchError,
+    OnError,
+    RetryOn,
+    SingleSpec,
+    Spec,
+    make_spec,
+    option_names,
+)
 
-def single_task(func: Any = None, /, **options: Any) -> Any:
-    def decorate(func: Any) -> Any:
-        return Task(make_spec(SingleSpec, func, options))
-    return decorate if func is None else decorate(func)
+T = TypeVar("T")
 
-def batch_task(**options: Any) -> Any:
-    def decorate(func: Any) -> Any:
-        return Task(make_spec(BatchSpec, func, options))
-    return decorate
 
-def resource(factory: Any) -> Any:
-    from ._engine.inputs import Resource
+class TaskOptions(TypedDict, total=False):
+    """What both decorators take; `single_task` says what it means."""
+
+    retry_attempts: int
+    retry_delay: float
+    retry_exponential_backoff: bool
+    retry_max_delay: float
+    retry_jitter: bool
+    retry_on: RetryOn
+    timeout: float | None
+    error_handler: ErrorHandler | HandlerFunction | None
+    task_name: str | None
+    concurrency_limit: float | None
+
+
+class SingleOptions(TaskOptions, total=False):
+    """What `single_task` takes, but for ``spread``, which has a say in the task's type."""
+
+    on_error: OnError
+
+
+class BatchOptions(TaskOptions, total=False):
+    """What `batch_task` takes."""
+
+    max_size: Required[int]
+    min_size: int
+    max_wait: float | None
+    drop_remainder: bool
+    on_error: OnBatchError
+
+
+if TYPE_CHECKING:
+    from ._pipeline import TaskWithInputs
+
+    # The overloads below tell apart what a function takes and what it returns.
+    #
+    # pyright uses the first overload that fits. mypy does too, unless there is an `Any` in the
+    # function's type, as in dict[str, Any]: then only one may fit, or all types are lost. What
+    # helps is that mypy solves a type variable that has several solutions in a union by giving
+    # up, and then the overload does not fit. So `_Plain` and `_Later` name lists as well, and
+    # `_Plain` everything else, in order not to fit it.
+
+    A = TypeVar("A")  # an item
+    B = TypeVar("B")  # a result
+    S = TypeVar("S")  # whose method it is
+    P = ParamSpec("P")  # what a function takes after the item
+    E = TypeVar("E")
+    F = TypeVar("F", bound=str)
+    N = TypeVar("N", bound=None)
+    E_co = TypeVar("E_co", covariant=True)
+    F_co = TypeVar("F_co", covariant=True)
+
+    class _Hashable(Protocol):
+        """For mypy this is anything but ``None``, lists, dicts and sets."""
+
+        def __eq__(self, other: object, /) -> bool: ...
+        def __hash__(self) -> int: ...
+
+    H = TypeVar("H", bound=_Hashable)
+
+    class _Alone(Protocol[E_co, F_co]):
+        """Keeps what can be called with an item alone out of the overloads for more.
+
+        In a union with them it is a second solution, and its own hash never fits in the end.
+        """
+
+        def __call__(self, item: Never, /) -> E_co: ...
+        def __hash__(self) -> F_co: ...  # type: ignore[override]  # what makes it never fit
+
+    R = TypeVar("R")
+
+    _Item: TypeAlias = Callable[[A], R]
+    _More: TypeAlias = Callable[Concatenate[A, P], R] | _Alone[E, F]
+    _Batch: TypeAlias = Callable[[list[A]], R]
+    _MoreBatch: TypeAlias = Callable[Concatenate[list[A], P], R] | _Alone[E, F]
+    _BatchMethod: TypeAlias = Callable[Concatenate[S, list[A], P], R] | _Alone[E, F]
+
+    # What is returned, and for `Any` and ``None`` the first, so that nothing stays unknown.
+    _Nothing: TypeAlias = Awaitable[N] | N
+    _List: TypeAlias = Awaitable[list[B] | None] | list[B] | None
+    _Values: TypeAlias = Iterator[B | None] | AsyncIterator[B | None]
+    _Plain: TypeAlias = Awaitable[B | None] | _Values[B] | list[B] | B | None
+    # For mypy alone; pyright finds all of these in `_Plain`. mypy keeps a union together only
+    # where it need not look for None in it, so there is one for each.
+    _Awaited: TypeAlias = Awaitable[H] | Iterator[H] | AsyncIterator[H]
+    _Later: TypeAlias = Awaitable[list[B] | B | None] | _Values[B]
+    # Where lists are nothing special, or exactly what is wanted.
+    _Whole: TypeAlias = Awaitable[B | None] | _Values[B] | B | None
+    _WholeLater: TypeAlias = Awaitable[B | None] | _Values[B]
+    _Many: TypeAlias = _List[B] | _Values[B]
+
+    class _Single(Protocol):
+        """``single_task`` with options."""
+
+        @overload
+        def __call__(self, func: _Item[A, _Nothing[N]], /) -> Task[A, N]: ...
+        @overload
+        def __call__(self, func: _Item[A, _List[B]], /) -> Task[A, list[B], B]: ...
+        @overload
+        def __call__(self, func: _Item[A, _Plain[B]], /) -> Task[A, B]: ...
+        @overload
+        def __call__(self, func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
+        @overload
+        def __call__(self, func: _Item[A, _Later[B]], /) -> Task[A, B]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Nothing[N], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, N], N]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _List[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, list[B]], list[B], B]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Plain[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Awaited[H], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, H], H]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Later[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+
+    class _Spreading(Protocol):
+        """``single_task`` with ``spread=True``."""
+
+        @overload
+        def __call__(self, func: _Item[A, _Many[B]], /) -> Task[A, B]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Many[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+
+    class _Keeping(Protocol):
+        """``single_task`` with ``spread=False``."""
+
+        @overload
+        def __call__(self, func: _Item[A, _Whole[B]], /) -> Task[A, B]: ...
+        @overload
+        def __call__(self, func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
+        @overload
+        def __call__(self, func: _Item[A, _WholeLater[B]], /) -> Task[A, B]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Whole[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Awaited[H], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, H], H]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _WholeLater[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+
+    class _Batching(Protocol):
+        """``batch_task`` with its options."""
+
+        @overload
+        def __call__(self, func: _Batch[A, _Nothing[N]], /) -> Task[A, N]: ...
+        @overload
+        def __call__(self, func: _Batch[A, _Many[B]], /) -> Task[A, B]: ...
+        @overload
+        def __call__(self, func: _Batch[A, _Plain[B]], /) -> Task[A, B]: ...
+        @overload
+        def __call__(self, func: _Batch[A, _Later[B]], /) -> Task[A, B]: ...
+        @overload
+        def __call__(
+            self, func: _MoreBatch[A, P, _Nothing[N], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, N], N]: ...
+        @overload
+        def __call__(
+            self, func: _MoreBatch[A, P, _Many[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+        @overload
+        def __call__(
+            self, func: _MoreBatch[A, P, _Plain[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+        @overload
+        def __call__(
+            self, func: _MoreBatch[A, P, _Later[B], E, F], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+        @overload
+        def __call__(
+            self, func: _BatchMethod[S, A, P, _Nothing[N], E, F], /
+        ) -> TaskWithInputs[S, Callable[Concatenate[A, P], N], N]: ...
+        @overload
+        def __call__(
+            self, func: _BatchMethod[S, A, P, _Many[B], E, F], /
+        ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B]: ...
+        @overload
+        def __call__(
+            self, func: _BatchMethod[S, A, P, _Plain[B], E, F], /
+        ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B]: ...
+        @overload
+        def __call__(
+            self, func: _BatchMethod[S, A, P, _Later[B], E, F], /
+        ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B]: ...
+
+
+@overload
+def single_task(func: _Item[A, _Nothing[N]], /) -> Task[A, N]: ...
+@overload
+def single_task(func: _Item[A, _List[B]], /) -> Task[A, list[B], B]: ...
+@overload
+def single_task(func: _Item[A, _Plain[B]], /) -> Task[A, B]: ...
+@overload
+def single_task(func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
+@overload
+def single_task(func: _Item[A, _Later[B]], /) -> Task[A, B]: ...
+@overload
+def single_task(
+    func: _More[A, P, _Nothing[N], E, F], /
+) -> TaskWithInputs[A, Callable[P, N], N]: ...
+@overload
+def single_task(
+    func: _More[A, P, _List[B], E, F], /
+) -> TaskWithInputs[A, Callable[P, list[B]], list[B], B]: ...
+@overload
+def single_task(func: _More[A, P, _Plain[B], E, F], /) -> TaskWithInputs[A, Callable[P, B], B]: ...
+@overload
+def single_task(
+    func: _More[A, P, _Awaited[H], E, F], /
+) -> TaskWithInputs[A, Callable[P, H], H]: ...
+@overload
+def single_task(func: _More[A, P, _Later[B], E, F], /) -> TaskWithInputs[A, Callable[P, B], B]: ...
+@overload
+def single_task(*, spread: None = None, **options: Unpack[SingleOptions]) -> _Single: ...
+@overload
+def single_task(*, spread: Literal[True], **options: Unpack[SingleOptions]) -> _Spreading: ...
+@overload
+def single_task(*, spread: Literal[False], **options: Unpack[SingleOptions]) -> _Keeping: ...
+def single_task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function a task that is called with one item at a time.
+
+    It stands above the function, bare or with options::
+
+        @single_task
+        def parse(line: str) -> Row: ...
+
+        @single_task(timeout=10, retry_attempts=3)
+        async def fetch(url: str) -> Page: ...
+
+    The function may be an ``async def`` or a ``def``, a generator function of either kind, a
+    method, a `functools.partial` or any other callable object. A ``def`` runs on the event
+    loop, so it must not block.
+
+    ``None`` filters the item out. A list is unpacked for the next task. The values of a
+    generator go on one by one, as it yields them. Anything else is one result.
+
+    Args:
+        func: The function, where there are no options.
+        on_error: What becomes of an item whose last try failed. ``"fail"`` (the default) ends
+            the stream with the error, after the results of all items before it.
+            ``"skip_item"`` drops the item. ``"emit_failure"`` gives a `Failure` in its place.
+        retry_attempts: How often the function is tried at most, the first try included.
+            1 (the default) means no second try.
+        retry_delay: Seconds before the second try, 1 by default. 0 means no delay.
+        retry_exponential_backoff: True (the default) doubles the delay before every further
+            try. False leaves it as it is.
+        retry_max_delay: No delay is longer than this, in seconds; 60 by default.
+        retry_jitter: True (the default) takes a random part of each delay, from none to all
+            of it. False takes all of it.
+        retry_on: Which errors deserve another try: a type of exception, a tuple of types, or a
+            function that gets the exception and says so. By default all of them,
+            ``Exception``. Cancellation is never retried.
+        timeout: Seconds for one try, or for each value of a generator. What takes longer fails
+            with `TimeoutError`. ``None`` (the default) means no limit.
+        error_handler: What decides after the last try, before ``on_error``: an `ErrorHandler`,
+            or a function with the parameters and the result of its ``handle_error``. ``None``
+            (the default) leaves it to ``on_error``.
+        task_name: The task's name in errors, logs and statistics. ``None`` (the default) means
+            the function's name.
+        concurrency_limit: How many items the function works on at once. ``None`` (the default)
+            means 100, and ``math.inf`` no limit.
+        spread: What becomes of a list. ``None`` (the default): the next task gets its
+            elements, and the last task's list reaches the consumer whole. True unpacks it at
+            the end as well. False passes it on whole, also to the next task.
+
+    Returns:
+        A `Task`; with options, a decorator that makes one.
+
+    Raises:
+        TypeError: If an option is unknown or of a wrong type, or `func` is no function.
+        ValueError: If an option is out of its range.
+    """
+    return _decorate(SingleSpec, func, options)
+
+
+def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
+    """Make a function a task that is called with a list of items.
+
+    It stands above the function, with at least the size of the batches::
+
+        @batch_task(max_size=100, max_wait=0.5)
+        async def store(rows: list[Row]) -> list[Receipt]: ...
+
+    A batch starts when ``max_size`` items wait. With ``max_wait`` it also starts when the first
+    of them has waited that long and at least ``min_size`` wait. When the input ends, the items
+    that are left are the last batch. Without ``max_wait`` the batches depend on the input
+    alone, never on timing.
+
+    A list that is returned is always unpacked: one list for many items. In all else functions
+    are as for `single_task`.
+
+    Args:
+        max_size: How many items a batch has at most. It must be given.
+        min_size: How many items a batch has at least, 1 by default; the last may have fewer.
+        max_wait: Seconds that an item waits for others, once there are ``min_size``. ``None``
+            (the default) means until the batch is full or the input ends.
+        drop_remainder: True drops the last batch if it is smaller than ``min_size``. False
+            (the default) processes it.
+        on_error: What becomes of a batch whose last try failed. ``"fail"`` and
+            ``"emit_failure"`` are as for `single_task`, and there is one `Failure` for the
+            batch. ``"skip_item"`` tries the halves, and halves of these, until the items that
+            fail stand alone, and drops only those. ``"skip_batch"`` drops the batch.
+        concurrency_limit: How many batches the function works on at once; 1 by default.
+            ``None`` means 100, and ``math.inf`` no limit.
+        options: All others, from ``retry_attempts`` to ``task_name``, are as for `single_task`,
+            with a batch for an item.
+
+    Returns:
+        A decorator that makes a `Task`.
+
+    Raises:
+        TypeError: If ``max_size`` is missing, an option is unknown or of a wrong type, or what
+            is decorated is no function.
+        ValueError: If an option is out of its range.
+    """
+    if misplaced or "max_size" not in options:
+        raise TypeError(
+            "batch_task needs to know how large its batches may be: write @batch_task(max_size=...)"
+        )
+    return _decorate(BatchSpec, None, {**options})  # type: ignore[no-any-return]
+
+
+def _decorate(kind: type[Spec], func: Any, options: dict[str, Any]) -> Any:
+    known = option_names(kind)
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unknown option {name!r}; the options are {', '.join(known)}")
+
+    def make(func: Any) -> Task[Any, Any, Any]:
+        return Task(make_spec(kind, func, options))
+
+    return make if func is None else make(func)
+
+
+def resource(
+    factory: Callable[[], AbstractAsyncContextManager[T] | AbstractContextManager[T]],
+) -> Resource[T]:
+    """Make a side input of what opens and closes something, to be given to ``with_inputs``.
+
+    Every run calls `factory` and enters what it makes, before the first item, and the task's
+    function gets what that gives::
+
+        @asynccontextmanager
+        async def connection() -> AsyncIterator[Connection]:
+            async with await connect("db") as opened:
+                yield opened
+
+        lookup.with_inputs(resource(connection))
+
+    It is left after the last item, on success, error and cancellation alike; of several, the
+    last entered is left first. Leaving is shielded from cancellation for at most 10 seconds.
+    Where one resource is given to several tasks, they share what a run made of it.
+
+    Args:
+        factory: A function without parameters that makes a context manager, async or not. A
+            class will do, and so will a function with `contextlib.asynccontextmanager`.
+
+    Raises:
+        TypeError: If `factory` cannot be called; and when a run starts, if it makes no context
+            manager.
+    """
     return Resource(factory)

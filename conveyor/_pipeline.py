@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import GenericAlias, MappingProxyType, MethodType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Self, TypeVar, overload
 
 from ._context import ExecutionMode, PipelineContext, merge_settings
 from ._spec import Spec, name_of
 from ._stream import Stream
-from dataclasses import replace
 
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
 if TYPE_CHECKING:
     # Type checkers know typing_extensions; at run time it would be a dependency.
-    from typing_extensions import Self, TypeVar as DefaultTypeVar
+    from typing_extensions import TypeVar as DefaultTypeVar
 
-    In = TypeVar("In", contravariant=True)
-    Out = TypeVar("Out", covariant=True)
     Item = DefaultTypeVar("Item", covariant=True, default=Out)
 else:
-    In = TypeVar("In")
-    Out = TypeVar("Out")
-    Item = TypeVar("Item")
+    Item = TypeVar("Item", covariant=True)
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -72,7 +70,16 @@ class Pipeline(Generic[In, Out, Item]):
         /,
     ) -> None: ...
     @overload
-    def __init__(self, *stages: Pipeline[Any, Any, Any]) -> None: ...
+    def __init__(
+        self: Pipeline[A, Any, Any],
+        first: Pipeline[A, Any, B],
+        second: Pipeline[B, Any, C],
+        third: Pipeline[C, Any, D],
+        fourth: Pipeline[D, Any, E],
+        fifth: Pipeline[E, Any, Any],
+        /,
+        *others: Pipeline[Any, Any, Any],
+    ) -> None: ...
     def __init__(self, *stages: Pipeline[Any, Any, Any]) -> None:
         settings: dict[str, Any] = {}
         for stage in stages:
@@ -207,8 +214,7 @@ class Task(Pipeline[In, Out, Item]):
         `resource` made is entered (and left at the run's end), a stream gives its first
         result. Everything else is passed on as it is.
         """
-        inputs = {"args": args, "kwargs": MappingProxyType(kwargs)}
-        return type(self)(replace(self.spec, **inputs))
+        return type(self)(replace(self.spec, args=args, kwargs=MappingProxyType(kwargs)))
 
     def with_options(self, **options: Any) -> Self:
         """Return a task with these options changed; see `single_task` and `batch_task`.
@@ -219,11 +225,36 @@ class Task(Pipeline[In, Out, Item]):
         """
         return type(self)(self.spec.with_options(options))
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """Bind a task made of a method to its instance."""
-        if instance is None:
-            return self
-        return type(self)(replace(self.spec, func=MethodType(self.spec.func, instance)))
+    if not TYPE_CHECKING:
+
+        def __get__(self, instance, owner=None):
+            """Bind a task made of a method to its instance."""
+            if instance is None:
+                return self
+            return type(self)(replace(self.spec, func=MethodType(self.spec.func, instance)))
+
+
+if TYPE_CHECKING:
+    Rest = TypeVar("Rest", covariant=True)
+
+    class TaskWithInputs(Task[In, Out, Item], Generic[In, Rest, Out, Item]):
+        """A task whose function takes more than the item: side inputs, or it is a method.
+
+        At run time it is a `Task`, and every task is a descriptor. A type checker has to tell
+        the two apart: a plain task that an instance holds in a field is not bound to it.
+
+        `Rest` is the function as it is without its first parameter.
+        """
+
+        @overload
+        def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+        @overload
+        def __get__(
+            self: TaskWithInputs[A, Callable[Concatenate[B, ...], object], C, D],
+            instance: A,
+            owner: type | None = None,
+        ) -> Task[B, C, D]: ...
+        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
 
 def _describe(thing: object) -> str:

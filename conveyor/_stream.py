@@ -119,8 +119,9 @@ class Stream(Generic[Out]):
                 if not await results.receive() and not results.refill() and not taken:
                     break
             await run.done.wait()
-        except BaseException:
+        except get_cancelled_exc_class():
             if self._state is _State.BACKGROUND:
+                self._reading = False
                 await self._end()
             raise
         finally:

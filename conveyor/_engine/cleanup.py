@@ -42,7 +42,8 @@ class Cleanup:
         traceback: TracebackType | None,
     ) -> bool:
         swallowed = bool(self._scope.__exit__(exc_type, exc, traceback))
-        if self._scope.cancelled_caught:
+        # Not `cancelled_caught`: on asyncio the cancellation that began all this passes with it.
+        if self._scope.cancel_called:
             logger.warning("%s took over %g seconds to clean up: cancelled", self._what, SECONDS)
         return swallowed
 

@@ -28,7 +28,6 @@ from .inputs import Inputs
 from .later import Later
 from .link import Link, TimedLink
 from .log import lost
-from .signals import Bypass
 from .source import Source
 from .stage import Stage
 from .turn import Turn
@@ -43,7 +42,7 @@ class Shared:
         self.stages = stages
         self.ordered = context.execution_mode is ExecutionMode.ORDERED
         self.clock: Callable[[], float] = host.clock()
-        self.turn = Turn(stages + 1)
+        self.turn = Turn(stages + 2)
 
     def cancel_above(self, index: int) -> None:
         """End what feeds stage `index`: nothing that it makes is wanted any more."""
@@ -52,6 +51,11 @@ class Shared:
     def fail(self, error: Exception) -> None:
         """End the whole run at once in `error`, unless an earlier one has ended it."""
         self._run.fail(error)
+
+    def input_failed(self, error: Exception) -> None:
+        """Note that reading has failed: the error comes last, as completed it is the first."""
+        if not self.ordered:
+            self._run.set_error(error)
 
     def crash(self, error: BaseException) -> None:
         """The same for what is no `Exception`: it is the consumer's to handle, not a task's."""
@@ -96,7 +100,7 @@ class Run:
         self._callers = [Caller(spec, slots) for spec in specs]
         self.results = Link(self.context.buffer_size)
         self._links = links = [*(self._link(spec) for spec in specs), self.results]
-        self._source = Source(data, links[0], shared.turn)
+        self._source = Source(data, links[0], shared)
         self._stages = [
             Stage(caller, index, links[index], links[index + 1], shared)
             for index, caller in enumerate(self._callers)
@@ -115,7 +119,7 @@ class Run:
         except get_cancelled_exc_class():
             raise
         except BaseException as error:
-            self._set_error(error)
+            self.set_error(error)
         finally:
             self.over()
 
@@ -138,33 +142,16 @@ class Run:
                             raise
                     with self._work:
                         async with create_task_group() as group:
-                            group.start_soon(Later, self._feed, name="conveyor input")
+                            group.start_soon(Later, self._source.run, name="conveyor input")
                             for stage in self._stages:
                                 group.start_soon(Later, stage.run, name=f"conveyor {stage}")
                     final = self._stages[-1].final
                     if final is not None and final.error is not None:
-                        self._set_error(final.error)
+                        self.set_error(final.error)
                     if self.error is not None:
                         raise self.error  # past the side inputs: a transaction must see it
                 finally:
                     cleanup.begin()
-
-    async def _feed(self) -> None:
-        source, link = self._source, self._links[0]
-        try:
-            error = await source.run()
-            if error is not None:
-                error.add_note(f"input, item {source.read}")
-                if not self._shared.ordered:
-                    self.error = self.error or error
-                await link.wait_room()
-                link.send_nowait(Bypass(error=error))
-        except BaseException as error:
-            if self._shared.is_ours(error):
-                raise
-            self.fail(error)
-        finally:
-            link.close_sender()
 
     def cancel(self) -> None:
         """End the run: nothing more is delivered."""
@@ -176,10 +163,13 @@ class Run:
 
     def fail(self, error: BaseException) -> None:
         """End the work at once, in `error` if nothing has ended it before."""
-        self._set_error(error)
+        self.set_error(error)
+        for stage in self._stages:
+            stage.cancel()
         self._work.cancel()
 
-    def _set_error(self, error: BaseException) -> None:
+    def set_error(self, error: BaseException) -> None:
+        """Note what the run ends in, unless something else came first."""
         if self.error is None:
             self.error = error
         elif self.error is not error:

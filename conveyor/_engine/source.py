@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Generator, Iterable
-from typing import Any
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
 from .cleanup import Cleanup, close_iterator
-from .link import Link
-from .turn import Turn
+from .signals import Bypass
+
+if TYPE_CHECKING:
+    from .link import Link
+    from .run import Shared
 
 _NOTHING = object()
 
@@ -53,10 +56,11 @@ class Source:
     An item that was read is never lost: `_in_hand` holds it until it is in the link.
     """
 
-    def __init__(self, data: Any, link: Link, turn: Turn) -> None:
+    def __init__(self, data: Any, link: Link, shared: Shared) -> None:
         self._data = data
         self._link = link
-        self._turn = turn
+        self._shared = shared
+        self._turn = shared.turn
         self._scope = CancelScope()
         self._reading = CancelScope()
         self._waiting = False  # for the input, with nothing in hand
@@ -74,22 +78,30 @@ class Source:
         if self._waiting:
             self._reading.cancel()
 
-    async def run(self) -> Exception | None:
-        """Read to the end.
+    async def run(self) -> None:
+        """Read to the end, then close the link. An error in reading is the last thing sent."""
+        try:
+            with self._scope:
+                failure = await self._until_stopped()
+                if self._in_hand is not _NOTHING:  # stopped in the middle
+                    await self._send(self._in_hand)
+                if failure is not None:
+                    failure.add_note(f"input, item {self.read}")
+                    self._shared.input_failed(failure)
+                    await self._send(Bypass(error=failure))
+        except BaseException as error:
+            if self._shared.is_ours(error):
+                raise
+            self._shared.crash(error)  # raised on where the consumer waits
+        finally:
+            self._link.close_sender()
 
-        Returns:
-            The error in which reading ended; ``None`` if there was none, and when cancelled.
-        """
-        failure: Exception | None = None
-        with self._scope:
-            with self._reading:
-                try:
-                    await self._read()
-                except Exception as error:
-                    failure = error
-            if self._in_hand is not _NOTHING:  # stopped in the middle
-                await self._send()
-            return failure
+    async def _until_stopped(self) -> Exception | None:
+        with self._reading:
+            try:
+                await self._read()
+            except Exception as error:
+                return error
         return None
 
     async def _read(self) -> None:
@@ -104,6 +116,7 @@ class Source:
                 closing = isinstance(iterator, Generator)
                 read = self._read_sync
             # Reading a built-in container runs no code of anybody's: it cannot be slow.
+            self._turn.begin(self)
             prompt = type(data) not in (list, tuple, range, set, frozenset, dict)
             try:
                 await read(iterator, prompt)
@@ -132,16 +145,13 @@ class Source:
     async def _pass_on(self, item: Any, prompt: bool) -> None:
         self.read += 1
         if not self._link.send_nowait(item):
-            self._in_hand = item
-            await self._send()
+            await self._send(item)
         # The first item must not wait for the second to be read, nor any for a slow one.
         if prompt and (self._turn.is_over(self) or self.read == 1):
             await self._turn.give_way()
 
-    async def _send(self) -> None:
+    async def _send(self, item: Any) -> None:
+        self._in_hand = item
         await self._link.wait_room()
-        self._link.send_nowait(self._in_hand)
+        self._link.send_nowait(item)
         self._in_hand = _NOTHING
-
-
-__all__ = ("AsyncIterable", "Source", "check_source")

@@ -93,6 +93,7 @@ class Stage:
         self._flushed: Event | None = None  # there while a worker waits for room in the output
         self._keeper: Event | None = None  # there while a worker waits for the gate to open
         self._timed = False  # whether a worker sleeps until a batch is due
+        self._yielding = 0  # workers that let other stages run
         self._closing = False  # no further unit is started
         self._failed_at: float = math.inf
         self._workers: set[Worker] = set()
@@ -124,6 +125,7 @@ class Stage:
 
     def cancel(self) -> None:
         """End the stage at once: what it holds is given up."""
+        self._closing = True
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -176,6 +178,7 @@ class Stage:
         )
         call = self._caller.plan()
         more = True
+        turn.begin(worker)
         while not self._closing:
             if not self._gate_is_open():
                 if self._keeper is None:
@@ -230,7 +233,7 @@ class Stage:
             if backlog and self._flushed is None:
                 await self.flush()
             if turn.is_over(worker):
-                await turn.give_way()
+                await self._give_way()
 
     async def _sleep(self, worker: Worker, due: float) -> bool:
         """Sleep until there may be something to do; false once the input has ended."""
@@ -248,6 +251,7 @@ class Stage:
                 self._timed = False
         finally:
             self._idle -= 1
+            self._shared.turn.begin(worker)
 
     # Calls off the usual path
 
@@ -269,13 +273,22 @@ class Stage:
     async def breathe(self, who: object) -> None:
         """Let others run if `who` has worked for long. Sometimes a checkpoint."""
         if self._shared.turn.is_over(who):
+            await self._give_way()
+
+    async def _give_way(self) -> None:
+        # Nobody else of this stage may use the time: it is for what has left the stage.
+        self._yielding += 1
+        try:
             await self._shared.turn.give_way()
+        finally:
+            self._yielding -= 1
+        self._open_gate()
 
     # The gate: whether a unit may be started
 
     def _gate_is_open(self) -> bool:
         order = self._order
-        return not self._backlog and (
+        return not (self._backlog or self._yielding) and (
             order is None or self._admitted - order.next < self._window
         )
 

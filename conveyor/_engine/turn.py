@@ -21,20 +21,27 @@ class Turn:
     __slots__ = ("_hops", "_since", "holder")
 
     def __init__(self, hops: int) -> None:
-        self._hops = hops  # checkpoints that a result needs from the source to the consumer
+        # Checkpoints in which an item gets from the source to the consumer: one a link, and one more
+        # while the run is starting, when the stages are not waiting yet.
+        self._hops = hops
         self._since = 0.0
         self.holder: object = None
+
+    def begin(self, holder: object) -> None:
+        """Note that `holder` works from now on."""
+        self.holder = holder
+        self._since = perf_counter()
 
     def is_over(self, holder: object) -> bool:
         """Say whether `holder` has worked for a slice with nobody else of the run between."""
         if self.holder is not holder:
-            self.holder = holder
-            self._since = perf_counter()
+            self.begin(holder)
             return False
         return perf_counter() - self._since > SLICE
 
     async def give_way(self) -> None:
-        """Let what has been made travel on. A checkpoint."""
+        """Let what has been made travel on, and begin another slice. A checkpoint."""
+        holder = self.holder
         for _ in range(self._hops):
             await checkpoint()
-        self.holder = None
+        self.begin(holder)

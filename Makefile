@@ -1,0 +1,65 @@
+# Each target sets up what it needs in $(VENV), once: a second run installs nothing.
+# Needed beforehand: Python 3.11 or later, git and make.
+#
+#   make demo ARGS="--backend trio"            the demo, with its options
+#   make test ARGS="-k order"                  some of the tests
+#   make test VENV=.venv-3.12 PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+python := $(VENV)/bin/python
+
+# What pip installs for a target.
+needs_demo := -e '.[trio,uvloop]'
+needs_test := -e '.[trio,uvloop]' --group test
+needs_check := -e '.[trio,uvloop]' --group lint --group typing
+needs_docs := -e . --group docs
+needs_format := --group lint
+
+.PHONY: demo test check docs format clean
+.NOTPARALLEL: # one pip at a time in one environment
+
+demo: $(VENV)/.ready-demo
+	$(python) examples/stdlib_census.py $(ARGS)
+
+# With ARGS only a part of the tests runs, so the coverage is shown and not judged.
+test: $(VENV)/.ready-test
+	$(python) -m coverage run -m pytest $(ARGS)
+	$(python) -m coverage report $(if $(strip $(ARGS)),--fail-under=0)
+
+check: $(VENV)/.ready-check
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+	$(python) -m flake8 conveyor tests examples
+	$(python) -m mypy
+	$(python) -m pyright --pythonpath $(python)
+	$(python) -m pytest tests/test_layers.py
+
+docs: $(VENV)/.ready-docs
+	$(python) -m sphinx -W -n -b html docs docs/_build/html
+
+format: $(VENV)/.ready-format
+	$(python) -m ruff check --fix-only .
+	$(python) -m ruff format .
+
+clean:
+	rm -rf $(VENV) build dist docs/_build htmlcov .coverage .coverage.*
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find conveyor tests examples docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(VENV)/.ready-%: pyproject.toml | $(VENV)/.created
+	$(python) -m pip install --quiet $(needs_$*)
+	@touch $@
+
+# --group came with pip 25.1.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Conveyor needs Python 3.11 or later, and $(PYTHON) is none: say which with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(python) -m pip install --quiet 'pip>=25.1'
+	@touch $@
+
+# Keep the stamps, which make takes for files in between.
+.PRECIOUS: $(VENV)/.ready-%

@@ -1,0 +1,84 @@
+"""Sources that keep to a timetable, and what was there when."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Mapping
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from conveyor import Stream, single_task
+
+in_both_modes = pytest.mark.parametrize("mode", ["ordered", "as_completed"])
+
+
+@single_task
+def passing(item: Any) -> Any:
+    """Give what it gets."""
+    return item
+
+
+async def all_blocked(turns: int = 100) -> None:
+    """Let the loop turn until whatever can go on without time passing has gone on.
+
+    `anyio.wait_all_tasks_blocked` sleeps on asyncio, for real on uvloop.
+    """
+    for _ in range(turns):
+        await checkpoint()
+
+
+async def timetable(*times: float, end: float | None = None) -> AsyncIterator[int]:
+    """Give 0, 1, 2 and so on at these times, and end at `end`."""
+    for number, time in enumerate(times):
+        await anyio.sleep_until(time)
+        yield number
+    if end is not None:
+        await anyio.sleep_until(end)
+
+
+async def stalling(*items: Any) -> AsyncIterator[Any]:
+    """Give `items`, then neither give more nor end."""
+    for item in items:
+        yield item
+    await anyio.sleep_forever()
+
+
+async def timed(stream: AsyncIterable[Any]) -> list[tuple[float, Any]]:
+    """Return the results, each with the time at which it was there."""
+    return [(anyio.current_time(), result) async for result in stream]
+
+
+async def results_and_error(stream: Stream[Any]) -> tuple[list[Any], BaseException]:
+    """Return the results before the error in which the stream has to end, and the error."""
+    results: list[Any] = []
+    try:
+        async for result in stream:
+            results.append(result)
+    except BaseException as error:
+        return results, error
+    raise AssertionError(f"ended without an error, after {results}")
+
+
+async def error_of(awaitable: Awaitable[Any]) -> BaseException:
+    """Return the error in which `awaitable` has to end."""
+    try:
+        result = await awaitable
+    except BaseException as error:
+        return error
+    raise AssertionError(f"ended without an error, in {result!r}")
+
+
+class Flawed:
+    """A function that raises the error that is given for an item, and returns other items."""
+
+    def __init__(self, errors: Mapping[Any, BaseException]) -> None:
+        self.errors = errors
+        self.calls: list[Any] = []
+
+    async def __call__(self, item: Any) -> Any:
+        self.calls.append(item)
+        if item in self.errors:
+            raise self.errors[item]
+        return item
