@@ -35,4 +35,4 @@ __all__ = (
 # Tracebacks and documentation say conveyor.Stream, not where it happens to be written.
 for _name in __all__:
     globals()[_name].__module__ = __name__
-del _name
+del _name  # pyright: ignore[reportPossiblyUnboundVariable]  # __all__ is not empty

@@ -1,14 +1,13 @@
 """What turns a function into a task."""
 
+# The overloads overlap on purpose: the first that fits is the one that is meant.
 # mypy: disable-error-code="overload-overlap"
 # pyright: reportOverlappingOverload=false
-# Overlapping is what the overloads are for: the first that fits is the one that is meant.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -76,62 +75,61 @@ class BatchOptions(TaskOptions, total=False):
 if TYPE_CHECKING:
     from ._pipeline import TaskWithInputs
 
-    # The overloads below tell apart what a function takes and what it returns.
+    # The overloads below tell apart what functions take and what they return, and lean on three
+    # habits of the type checkers, which tests/typing holds them to:
     #
-    # pyright uses the first overload that fits. mypy does too, unless there is an `Any` in the
-    # function's type, as in dict[str, Any]: then only one may fit, or all types are lost. What
-    # helps is that mypy solves a type variable that has several solutions in a union by giving
-    # up, and then the overload does not fit. So `_Plain` and `_Later` name lists as well, and
-    # `_Plain` everything else, in order not to fit it.
+    # 1. pyright uses the first overload that fits. So does mypy, unless there is an `Any` in the
+    #    function's type, as in dict[str, Any]: if several fit then, it gives up.
+    # 2. Where a union offers two ways to solve a type variable, mypy solves it in neither, and
+    #    the overload does not fit. Hence the list[B] beside B: lists have an overload of their
+    #    own, and are to fit no other.
+    # 3. mypy takes `int | str` for a B as it is, but to find it in a `B | None` it makes one type
+    #    of the two, `object`. Hence `_Awaited`.
 
     A = TypeVar("A")  # an item
     B = TypeVar("B")  # a result
     S = TypeVar("S")  # whose method it is
-    P = ParamSpec("P")  # what a function takes after the item
-    E = TypeVar("E")
-    F = TypeVar("F", bound=str)
+    P = ParamSpec("P")  # what comes after the item
+    R = TypeVar("R")  # what is returned
     N = TypeVar("N", bound=None)
-    E_co = TypeVar("E_co", covariant=True)
-    F_co = TypeVar("F_co", covariant=True)
 
     class _Hashable(Protocol):
-        """For mypy this is anything but ``None``, lists, dicts and sets."""
+        """For mypy all but None, lists, dicts and sets. For pyright, which needs none, nothing."""
+
+        __abstractmethods__: Never  # mypy does not look at this one
 
         def __eq__(self, other: object, /) -> bool: ...
         def __hash__(self) -> int: ...
 
     H = TypeVar("H", bound=_Hashable)
 
-    class _Alone(Protocol[E_co, F_co]):
-        """Keeps what can be called with an item alone out of the overloads for more.
+    X = TypeVar("X")
+    Y = TypeVar("Y", bound=bool)
+    X_co = TypeVar("X_co", covariant=True)
+    Y_co = TypeVar("Y_co", bound=bool, covariant=True)
 
-        In a union with them it is a second solution, and its own hash never fits in the end.
-        """
+    class _Alone(Protocol[X_co, Y_co]):
+        """What an item is enough for. Offers a second way (2) to it, and fits nothing itself."""
 
-        def __call__(self, item: Never, /) -> E_co: ...
-        def __hash__(self) -> F_co: ...  # type: ignore[override]  # what makes it never fit
-
-    R = TypeVar("R")
+        def __call__(self, item: Never, /) -> X_co: ...
+        def __hash__(self) -> Y_co: ...
 
     _Item: TypeAlias = Callable[[A], R]
-    _More: TypeAlias = Callable[Concatenate[A, P], R] | _Alone[E, F]
+    _More: TypeAlias = Callable[Concatenate[A, P], R] | _Alone[X, Y]
     _Batch: TypeAlias = Callable[[list[A]], R]
-    _MoreBatch: TypeAlias = Callable[Concatenate[list[A], P], R] | _Alone[E, F]
-    _BatchMethod: TypeAlias = Callable[Concatenate[S, list[A], P], R] | _Alone[E, F]
+    _MoreBatch: TypeAlias = Callable[Concatenate[list[A], P], R] | _Alone[X, Y]
+    _BatchMethod: TypeAlias = Callable[Concatenate[S, list[A], P], R] | _Alone[X, Y]
 
-    # What is returned, and for `Any` and ``None`` the first, so that nothing stays unknown.
-    _Nothing: TypeAlias = Awaitable[N] | N
+    _Nothing: TypeAlias = Awaitable[N] | N  # first, or else pyright takes `Any` for a list
     _List: TypeAlias = Awaitable[list[B] | None] | list[B] | None
     _Values: TypeAlias = Iterator[B | None] | AsyncIterator[B | None]
-    _Plain: TypeAlias = Awaitable[B | None] | _Values[B] | list[B] | B | None
-    # For mypy alone; pyright finds all of these in `_Plain`. mypy keeps a union together only
-    # where it need not look for None in it, so there is one for each.
     _Awaited: TypeAlias = Awaitable[H] | Iterator[H] | AsyncIterator[H]
     _Later: TypeAlias = Awaitable[list[B] | B | None] | _Values[B]
-    # Where lists are nothing special, or exactly what is wanted.
-    _Whole: TypeAlias = Awaitable[B | None] | _Values[B] | B | None
-    _WholeLater: TypeAlias = Awaitable[B | None] | _Values[B]
+    _Plain: TypeAlias = Awaitable[B] | _Values[B] | list[B] | B | None
+    # Where lists are taken apart like generators, and where they are nothing special.
     _Many: TypeAlias = _List[B] | _Values[B]
+    _WholeLater: TypeAlias = Awaitable[B | None] | _Values[B]
+    _Whole: TypeAlias = Awaitable[B] | _Values[B] | B | None
 
     class _Single(Protocol):
         """``single_task`` with options."""
@@ -141,30 +139,30 @@ if TYPE_CHECKING:
         @overload
         def __call__(self, func: _Item[A, _List[B]], /) -> Task[A, list[B], B]: ...
         @overload
-        def __call__(self, func: _Item[A, _Plain[B]], /) -> Task[A, B]: ...
-        @overload
         def __call__(self, func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
         @overload
         def __call__(self, func: _Item[A, _Later[B]], /) -> Task[A, B]: ...
         @overload
+        def __call__(self, func: _Item[A, _Plain[B]], /) -> Task[A, B]: ...
+        @overload
         def __call__(
-            self, func: _More[A, P, _Nothing[N], E, F], /
+            self, func: _More[A, P, _Nothing[N], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, N], N]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _List[B], E, F], /
+            self, func: _More[A, P, _List[B], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, list[B]], list[B], B]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Plain[B], E, F], /
-        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
-        @overload
-        def __call__(
-            self, func: _More[A, P, _Awaited[H], E, F], /
+            self, func: _More[A, P, _Awaited[H], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, H], H]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Later[B], E, F], /
+            self, func: _More[A, P, _Later[B], X, Y], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Plain[B], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, B], B]: ...
 
     class _Spreading(Protocol):
@@ -174,29 +172,29 @@ if TYPE_CHECKING:
         def __call__(self, func: _Item[A, _Many[B]], /) -> Task[A, B]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Many[B], E, F], /
+            self, func: _More[A, P, _Many[B], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, B], B]: ...
 
     class _Keeping(Protocol):
         """``single_task`` with ``spread=False``."""
 
         @overload
-        def __call__(self, func: _Item[A, _Whole[B]], /) -> Task[A, B]: ...
-        @overload
         def __call__(self, func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
         @overload
         def __call__(self, func: _Item[A, _WholeLater[B]], /) -> Task[A, B]: ...
         @overload
-        def __call__(
-            self, func: _More[A, P, _Whole[B], E, F], /
-        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+        def __call__(self, func: _Item[A, _Whole[B]], /) -> Task[A, B]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Awaited[H], E, F], /
+            self, func: _More[A, P, _Awaited[H], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, H], H]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _WholeLater[B], E, F], /
+            self, func: _More[A, P, _WholeLater[B], X, Y], /
+        ) -> TaskWithInputs[A, Callable[P, B], B]: ...
+        @overload
+        def __call__(
+            self, func: _More[A, P, _Whole[B], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, B], B]: ...
 
     class _Batching(Protocol):
@@ -207,40 +205,40 @@ if TYPE_CHECKING:
         @overload
         def __call__(self, func: _Batch[A, _Many[B]], /) -> Task[A, B]: ...
         @overload
-        def __call__(self, func: _Batch[A, _Plain[B]], /) -> Task[A, B]: ...
-        @overload
         def __call__(self, func: _Batch[A, _Later[B]], /) -> Task[A, B]: ...
         @overload
+        def __call__(self, func: _Batch[A, _Plain[B]], /) -> Task[A, B]: ...
+        @overload
         def __call__(
-            self, func: _MoreBatch[A, P, _Nothing[N], E, F], /
+            self, func: _MoreBatch[A, P, _Nothing[N], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, N], N]: ...
         @overload
         def __call__(
-            self, func: _MoreBatch[A, P, _Many[B], E, F], /
+            self, func: _MoreBatch[A, P, _Many[B], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, B], B]: ...
         @overload
         def __call__(
-            self, func: _MoreBatch[A, P, _Plain[B], E, F], /
+            self, func: _MoreBatch[A, P, _Later[B], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, B], B]: ...
         @overload
         def __call__(
-            self, func: _MoreBatch[A, P, _Later[B], E, F], /
+            self, func: _MoreBatch[A, P, _Plain[B], X, Y], /
         ) -> TaskWithInputs[A, Callable[P, B], B]: ...
         @overload
         def __call__(
-            self, func: _BatchMethod[S, A, P, _Nothing[N], E, F], /
+            self, func: _BatchMethod[S, A, P, _Nothing[N], X, Y], /
         ) -> TaskWithInputs[S, Callable[Concatenate[A, P], N], N]: ...
         @overload
         def __call__(
-            self, func: _BatchMethod[S, A, P, _Many[B], E, F], /
+            self, func: _BatchMethod[S, A, P, _Many[B], X, Y], /
         ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B]: ...
         @overload
         def __call__(
-            self, func: _BatchMethod[S, A, P, _Plain[B], E, F], /
+            self, func: _BatchMethod[S, A, P, _Later[B], X, Y], /
         ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B]: ...
         @overload
         def __call__(
-            self, func: _BatchMethod[S, A, P, _Later[B], E, F], /
+            self, func: _BatchMethod[S, A, P, _Plain[B], X, Y], /
         ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B]: ...
 
 
@@ -249,27 +247,27 @@ def single_task(func: _Item[A, _Nothing[N]], /) -> Task[A, N]: ...
 @overload
 def single_task(func: _Item[A, _List[B]], /) -> Task[A, list[B], B]: ...
 @overload
-def single_task(func: _Item[A, _Plain[B]], /) -> Task[A, B]: ...
-@overload
 def single_task(func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
 @overload
 def single_task(func: _Item[A, _Later[B]], /) -> Task[A, B]: ...
 @overload
+def single_task(func: _Item[A, _Plain[B]], /) -> Task[A, B]: ...
+@overload
 def single_task(
-    func: _More[A, P, _Nothing[N], E, F], /
+    func: _More[A, P, _Nothing[N], X, Y], /
 ) -> TaskWithInputs[A, Callable[P, N], N]: ...
 @overload
 def single_task(
-    func: _More[A, P, _List[B], E, F], /
+    func: _More[A, P, _List[B], X, Y], /
 ) -> TaskWithInputs[A, Callable[P, list[B]], list[B], B]: ...
 @overload
-def single_task(func: _More[A, P, _Plain[B], E, F], /) -> TaskWithInputs[A, Callable[P, B], B]: ...
-@overload
 def single_task(
-    func: _More[A, P, _Awaited[H], E, F], /
+    func: _More[A, P, _Awaited[H], X, Y], /
 ) -> TaskWithInputs[A, Callable[P, H], H]: ...
 @overload
-def single_task(func: _More[A, P, _Later[B], E, F], /) -> TaskWithInputs[A, Callable[P, B], B]: ...
+def single_task(func: _More[A, P, _Later[B], X, Y], /) -> TaskWithInputs[A, Callable[P, B], B]: ...
+@overload
+def single_task(func: _More[A, P, _Plain[B], X, Y], /) -> TaskWithInputs[A, Callable[P, B], B]: ...
 @overload
 def single_task(*, spread: None = None, **options: Unpack[SingleOptions]) -> _Single: ...
 @overload
@@ -298,7 +296,8 @@ def single_task(func: Callable[..., Any] | None = None, /, **options: Any) -> An
         func: The function, where there are no options.
         on_error: What becomes of an item whose last try failed. ``"fail"`` (the default) ends
             the stream with the error, after the results of all items before it.
-            ``"skip_item"`` drops the item. ``"emit_failure"`` gives a `Failure` in its place.
+            ``"skip_item"`` drops the item and logs a warning. ``"emit_failure"`` hands the
+            consumer a `Failure` in the item's place, past the tasks that follow.
         retry_attempts: How often the function is tried at most, the first try included.
             1 (the default) means no second try.
         retry_delay: Seconds before the second try, 1 by default. 0 means no delay.
@@ -359,7 +358,8 @@ def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
         on_error: What becomes of a batch whose last try failed. ``"fail"`` and
             ``"emit_failure"`` are as for `single_task`, and there is one `Failure` for the
             batch. ``"skip_item"`` tries the halves, and halves of these, until the items that
-            fail stand alone, and drops only those. ``"skip_batch"`` drops the batch.
+            fail stand alone, and drops only those. ``"skip_batch"`` drops the batch. Both log a
+            warning.
         concurrency_limit: How many batches the function works on at once; 1 by default.
             ``None`` means 100, and ``math.inf`` no limit.
         options: All others, from ``retry_attempts`` to ``task_name``, are as for `single_task`,
@@ -375,12 +375,14 @@ def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
     """
     if misplaced or "max_size" not in options:
         raise TypeError(
-            "batch_task needs to know how large its batches may be: write @batch_task(max_size=...)"
+            "batch_task takes options by name, and max_size at least: "
+            "write @batch_task(max_size=...) above the function"
         )
-    return _decorate(BatchSpec, None, {**options})  # type: ignore[no-any-return]
+    decorator: _Batching = _decorate(BatchSpec, None, options)
+    return decorator
 
 
-def _decorate(kind: type[Spec], func: Any, options: dict[str, Any]) -> Any:
+def _decorate(kind: type[Spec], func: Any, options: Mapping[str, object]) -> Any:
     known = option_names(kind)
     for name in options:
         if name not in known:

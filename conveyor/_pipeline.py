@@ -201,7 +201,7 @@ class Task(Pipeline[In, Out, Item]):
 
     @property
     def name(self) -> str:
-        """The task's name: ``task_name``, or the function's."""
+        """``task_name`` if it was given, else the name of the function."""
         return self.spec.name
 
     def __repr__(self) -> str:

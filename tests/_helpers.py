@@ -53,21 +53,19 @@ async def timed(stream: AsyncIterable[Any]) -> list[tuple[float, Any]]:
 async def results_and_error(stream: Stream[Any]) -> tuple[list[Any], BaseException]:
     """Return the results before the error in which the stream has to end, and the error."""
     results: list[Any] = []
-    try:
+
+    async def read() -> None:
         async for result in stream:
             results.append(result)
-    except BaseException as error:
-        return results, error
-    raise AssertionError(f"ended without an error, after {results}")
+
+    return results, await error_of(read())
 
 
 async def error_of(awaitable: Awaitable[Any]) -> BaseException:
     """Return the error in which `awaitable` has to end."""
-    try:
-        result = await awaitable
-    except BaseException as error:
-        return error
-    raise AssertionError(f"ended without an error, in {result!r}")
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it is
+        await awaitable
+    return caught.value
 
 
 class Flawed:

@@ -97,8 +97,13 @@ def anyio_backend_name(anyio_backend: tuple[str, dict[str, Any]]) -> str:
 
 
 def pytest_collection_finish() -> None:
-    # What exists now stays, so that the collection after every test need not look at it again.
     gc.collect()
+    gc.freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    # The collection after a test looks at what the test made, and at nothing older: so it is quick,
+    # and what a failing test leaves in its traceback does not fail the next one.
     gc.freeze()
 
 

@@ -199,6 +199,18 @@ async def test_fails():
     assert "left behind" not in result.stdout.str()
 
 
+def test_what_a_failing_test_holds_does_not_fail_the_next(suite: Any) -> None:
+    result = suite("""
+async def test_fails():
+    streams = anyio.create_memory_object_stream(1)
+    raise KeyError("mine")
+
+async def test_next():
+    await checkpoint()
+""")
+    result.assert_outcomes(passed=3, failed=3)
+
+
 # --- virtual time
 
 

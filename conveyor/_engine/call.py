@@ -83,25 +83,26 @@ class Tries:
             try:
                 result = await self._caller.step(lambda: self._caller.func(self._unit))
             except Exception as error:
-                try:
-                    if not await self.again(error):
-                        return Failed(error, self.number)
-                except Exception as broken:  # retry_on is the user's as well
-                    return Failed(broken, self.number)
+                if failed := await self.again(error):
+                    return failed
             else:
                 if isinstance(result, Generator | AsyncGenerator):
                     return Started(result, self)
                 return result
 
-    async def again(self, error: Exception) -> bool:
-        """Wait for the next try, or say that there is none."""
+    async def again(self, error: Exception) -> Failed | None:
+        """Wait for the next try, or return how the last one failed if there is none."""
         spec = self._caller.spec
-        if self.number >= spec.retry_attempts or not deserves_retry(spec, error):
-            return False
+        try:
+            if self.number >= spec.retry_attempts or not deserves_retry(spec, error):
+                return Failed(error, self.number)
+        except Exception as broken:  # retry_on is the user's as well
+            keep_context(broken, error)
+            return Failed(broken, self.number)
         await sleep(retry_delay(spec, self.number, self._caller.random))
         self.number += 1
         self._caller.retried += 1
-        return True
+        return None
 
     async def stream(
         self, generator: Any, give: Callable[[Any], Awaitable[None]]
@@ -111,28 +112,30 @@ class Tries:
         Returns:
             The failure, if it ended in one, and whether it has given a value.
         """
-        step = self._caller.step
-        is_async = hasattr(generator, "__anext__")
-        given = False
+        ended: tuple[Failed | None, bool] | None = None
         with Cleanup(f"a generator of task {self._caller.spec.name!r}") as cleanup:
             try:
-                while True:
-                    try:
-                        value = await step(
-                            (lambda: anext(generator, END))
-                            if is_async
-                            else (lambda: next(generator, END))
-                        )
-                    except Exception as error:
-                        return Failed(error, self.number), given
-                    if value is END:
-                        return None, given
-                    given = given or value is not None
-                    await give(value)
+                ended = await self._values(generator, give)
             finally:
                 cleanup.begin()
                 await close_iterator(generator, "a generator")
-        raise AssertionError("unreachable")  # pragma: no cover - the block returns or raises
+        assert ended is not None
+        return ended
+
+    async def _values(
+        self, generator: Any, give: Callable[[Any], Awaitable[None]]
+    ) -> tuple[Failed | None, bool]:
+        given = False
+        advance = anext if hasattr(generator, "__anext__") else next
+        while True:
+            try:
+                value = await self._caller.step(lambda: advance(generator, END))
+            except Exception as error:
+                return Failed(error, self.number), given
+            if value is END:
+                return None, given
+            given = given or value is not None
+            await give(value)
 
 
 class Caller:
@@ -180,6 +183,12 @@ class Caller:
         finally:
             if self._slots is not None:
                 self._slots.release()
+
+
+def keep_context(broken: Exception, error: Exception) -> None:
+    """Let an error in handling another one tell of it, as it would in an ``except`` block."""
+    if broken.__context__ is None and broken is not error:
+        broken.__context__ = error
 
 
 def kinds_for(spec: Spec, *, last: bool) -> Kinds:

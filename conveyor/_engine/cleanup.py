@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -20,11 +21,12 @@ class Cleanup:
     where a scope opened for the closing alone would stand between the two.
     """
 
-    __slots__ = ("_scope", "_what")
+    __slots__ = ("_pending", "_scope", "_what")
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._scope = CancelScope()
+        self._pending: BaseException | None = None
 
     def __enter__(self) -> Cleanup:
         self._scope.__enter__()
@@ -32,6 +34,7 @@ class Cleanup:
 
     def begin(self) -> None:
         """From here to the block's end nothing outside cancels it, for `SECONDS` at most."""
+        self._pending = sys.exception()
         self._scope.shield = True
         self._scope.deadline = current_time() + SECONDS
 
@@ -43,8 +46,11 @@ class Cleanup:
     ) -> bool:
         swallowed = bool(self._scope.__exit__(exc_type, exc, traceback))
         # Not `cancelled_caught`: on asyncio the cancellation that began all this passes with it.
+        pending, self._pending = self._pending, None
         if self._scope.cancel_called:
             logger.warning("%s took over %g seconds to clean up: cancelled", self._what, SECONDS)
+            if swallowed and pending is not None:
+                raise pending  # what led here goes on: only the clean-up was cut short
         return swallowed
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import ErrorHandler, Failure
 from .._spec import BatchSpec
-from .call import Kind, Started, Tries
+from .call import Kind, Started, keep_context, Tries
 from .log import logger
 from .signals import Bypass, Failed
 
@@ -54,9 +54,9 @@ class Delivery:
                     failed, given = await tries.stream(result.generator, self._give)
                     if failed is None:
                         return True
-                    if given or not await tries.again(failed.error):
-                        return await self._failed(unit, failed, given=given)
-                    result = await tries.result()
+                    if given:
+                        return await self._failed(unit, failed, given=True)
+                    result = await tries.again(failed.error) or await tries.result()
                 case Kind.FAILED:
                     return await self._failed(unit, result, given=False)
                 case Kind.FILTER:
@@ -83,6 +83,7 @@ class Delivery:
             stage.put(value)
             await stage.flush()
         await stage.breathe(self)
+        stage.wake_keeper()  # as this worker goes on with its generator
 
     # Errors
 
@@ -95,6 +96,7 @@ class Delivery:
             try:
                 carry_on, value = await self._ask(handler, unit, failed)
             except Exception as broken:
+                keep_context(broken, error)
                 error = broken
             else:
                 if carry_on:

@@ -21,7 +21,8 @@ class Resource(Generic[T]):
     def __init__(
         self, factory: Callable[[], AbstractAsyncContextManager[T] | AbstractContextManager[T]]
     ) -> None:
-        if not callable(factory):
+        made = isinstance(factory, AbstractAsyncContextManager | AbstractContextManager)
+        if made or not callable(factory):  # those of contextlib can be called, to decorate
             raise TypeError(
                 "resource() takes a function that makes a context manager, "
                 f"not {factory!r}: a context manager itself could serve one run only"

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from .._spec import BatchSpec
 from .batch import Filling
 from .link import Link, TimedLink
+from .log import logger
 from .signals import Bypass
 
 EMPTY: Any = object()
@@ -70,6 +71,7 @@ class Batches:
         self._clock = clock
         self._filling = Filling(spec)
         self._drop_remainder = spec.drop_remainder
+        self._name = spec.name
         self._last: Bypass | None = None  # the error that ends the run, once it is here
         self.received = 0
         self.dropped = 0
@@ -107,7 +109,11 @@ class Batches:
     def _end(self) -> Any:
         filling = self._filling
         if filling.items and filling.is_remainder and self._drop_remainder:
-            self.dropped += len(filling.take())
+            remainder = len(filling.take())
+            self.dropped += remainder
+            logger.warning(
+                "task %r: dropped a remainder of %d, smaller than min_size", self._name, remainder
+            )
         if filling.items:
             return filling.take()
         last, self._last = self._last, None

@@ -54,24 +54,37 @@ class Shared:
 
     def input_failed(self, error: Exception) -> None:
         """Note that reading has failed: the error comes last, as completed it is the first."""
+        self.note(error)
         if not self.ordered:
             self._run.set_error(error)
 
-    def crash(self, error: BaseException) -> None:
-        """The same for what is no `Exception`: it is the consumer's to handle, not a task's."""
-        self._run.fail(error)
+    def note(self, error: BaseException) -> None:
+        """Remember an error, so that it is logged in the end if the consumer does not get it."""
+        self._run.errors.append(error)
 
-    def is_ours(self, error: BaseException) -> bool:
-        """Say whether `error` came into a worker from outside: it was cancelled, or closed.
+    def leave(self, error: BaseException) -> None:
+        """Raise on what ends a task from outside; anything else is the consumer's to handle.
 
         A cancellation that is not ours was raised by the function itself, by awaiting a task
         that somebody else cancelled. To let it end the worker would lose the item in silence.
         """
         if isinstance(error, GeneratorExit):
-            return True
-        return isinstance(error, get_cancelled_exc_class()) and (
-            current_effective_deadline() == -math.inf
-        )
+            raise error
+        cancelled, rest = split(error)
+        if cancelled is None or current_effective_deadline() != -math.inf:
+            self._run.fail(error)
+            return
+        if rest is not None:
+            self.note(rest)
+        raise cancelled
+
+
+def split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """Return what of `error` is cancellation, and what is not."""
+    kind = get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(kind)
+    return (error, None) if isinstance(error, kind) else (None, error)
 
 
 class Run:
@@ -91,6 +104,7 @@ class Run:
         )
         self.done = Event()
         self.error: BaseException | None = None
+        self.errors: list[BaseException] = []  # all that ended something, this one among them
         self._scope = CancelScope()
         self._work = CancelScope()
         self._shared = shared = Shared(self, self.context, len(specs))
@@ -116,10 +130,12 @@ class Run:
         try:
             with self._scope:
                 await self._main()
-        except get_cancelled_exc_class():
-            raise
         except BaseException as error:
-            self.set_error(error)
+            cancelled, rest = split(error)
+            if rest is not None:
+                self.set_error(sole(rest))
+            if cancelled is not None:
+                raise cancelled from None
         finally:
             self.over()
 
@@ -127,6 +143,10 @@ class Run:
         """Say that nothing of the run is left."""
         for link in self._links:
             link.close()
+        errors, self.errors = self.errors, []
+        for error in errors:
+            if error is not self.error:
+                lost(error)
         self.done.set()
 
     async def _main(self) -> None:
@@ -170,10 +190,9 @@ class Run:
 
     def set_error(self, error: BaseException) -> None:
         """Note what the run ends in, unless something else came first."""
+        self.errors.append(error)
         if self.error is None:
             self.error = error
-        elif self.error is not error:
-            lost(error)
 
     def cancel_above(self, index: int) -> None:
         """End everything in front of stage `index`."""
@@ -186,3 +205,9 @@ class Run:
         assert self.context.pipeline_id is not None
         return StreamStatistics(self.context.pipeline_id, stages, len(self.results))
 
+
+def sole(error: BaseException) -> BaseException:
+    """Return what a task group has wrapped: what is no `Exception` goes through them as it likes."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

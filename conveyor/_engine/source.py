@@ -82,26 +82,28 @@ class Source:
         """Read to the end, then close the link. An error in reading is the last thing sent."""
         try:
             with self._scope:
-                failure = await self._until_stopped()
-                if self._in_hand is not _NOTHING:  # stopped in the middle
-                    await self._send(self._in_hand)
-                if failure is not None:
-                    failure.add_note(f"input, item {self.read}")
-                    self._shared.input_failed(failure)
-                    await self._send(Bypass(error=failure))
-        except BaseException as error:
-            if self._shared.is_ours(error):
-                raise
-            self._shared.crash(error)  # raised on where the consumer waits
+                try:
+                    await self._run()
+                except BaseException as error:
+                    self._shared.leave(error)
         finally:
             self._link.close_sender()
 
+    async def _run(self) -> None:
+        failure = await self._until_stopped()
+        if self._in_hand is not _NOTHING:  # stopped in the middle
+            await self._send(self._in_hand)
+        if failure is not None:
+            failure.add_note(f"input, item {self.read}")
+            self._shared.input_failed(failure)
+            await self._send(Bypass(error=failure))
+
     async def _until_stopped(self) -> Exception | None:
-        with self._reading:
-            try:
+        try:
+            with self._reading:
                 await self._read()
-            except Exception as error:
-                return error
+        except Exception as error:
+            return error
         return None
 
     async def _read(self) -> None:

@@ -31,7 +31,6 @@ from .call import Caller, Tries, kinds_for
 from .deliver import Delivery
 from .intake import EMPTY, Batches, Intake, Items
 from .later import Later
-from .log import lost
 from .order import Order
 from .signals import Bypass, Failed
 
@@ -162,29 +161,28 @@ class Stage:
             try:
                 await self._serve(worker)
             except BaseException as error:
-                if self._shared.is_ours(error):
-                    raise
-                self._shared.crash(error)  # raised on where the consumer waits
+                self._shared.leave(error)
             finally:
                 self._workers.discard(worker)
+                self.wake_keeper()
 
     async def _serve(self, worker: Worker) -> None:
         inlet, intake, kinds, order = self._inlet, self._intake, self.kinds, self._order
-        send, backlog, limit, turn = (
-            self._outlet.send_nowait,
-            self._backlog,
-            self.spec.limit,
-            self._shared.turn,
-        )
+        taken, send, backlog = inlet.taken, self._outlet.send_nowait, self._backlog
+        limit, window, turn = self.spec.limit, self._window, self._shared.turn
         call = self._caller.plan()
         more = True
         turn.begin(worker)
         while not self._closing:
-            if not self._gate_is_open():
+            if (
+                backlog
+                or self._yielding
+                or (order is not None and self._admitted - order.next >= window)
+            ):  # the gate is closed
                 if self._keeper is None:
                     await self._keep_gate(worker)
                 elif not more:
-                    return  # the keeper starts others when it can use them
+                    return
                 else:
                     more = await self._sleep(worker, math.inf)
                 continue
@@ -204,8 +202,10 @@ class Stage:
 
             # Somebody has to look for the next unit, should the function suspend.
             if self._idle:
-                if inlet.taken and inlet.open is None:
+                if taken and inlet.open is None:
                     inlet.nudge()
+            elif self._keeper is not None:
+                self.wake_keeper()
             elif len(self._workers) < limit:
                 self._spawn()
 
@@ -225,7 +225,7 @@ class Stage:
                 if backlog or not send(result):
                     backlog.append(result)
                 order.next = position + 1
-                if order.waiting or self._keeper is not None:
+                if order.waiting:
                     self._release()
             else:
                 order.waiting[position] = (result,)
@@ -282,15 +282,9 @@ class Stage:
             await self._shared.turn.give_way()
         finally:
             self._yielding -= 1
-        self._open_gate()
 
-    # The gate: whether a unit may be started
-
-    def _gate_is_open(self) -> bool:
-        order = self._order
-        return not (self._backlog or self._yielding) and (
-            order is None or self._admitted - order.next < self._window
-        )
+    # The gate is closed while a result cannot leave, while others of the run are let run, and while
+    # the window is full. Whoever opens it looks for a unit next, or calls `wake_keeper`.
 
     async def _keep_gate(self, worker: Worker) -> None:
         worker.position = IDLE
@@ -301,8 +295,9 @@ class Stage:
             if self._keeper is event:
                 self._keeper = None
 
-    def _open_gate(self) -> None:
-        if self._keeper is not None and self._gate_is_open():
+    def wake_keeper(self) -> None:
+        """Let the worker that waits at the gate look again."""
+        if self._keeper is not None:
             self._keeper.set()
             self._keeper = None
 
@@ -337,7 +332,6 @@ class Stage:
             for value in entry:
                 self.put(value)
             order.settle()
-        self._open_gate()
 
     async def turn_of(self, position: int) -> None:
         """Wait until everything before `position` is given."""
@@ -361,7 +355,6 @@ class Stage:
             finally:
                 self._flushed = None
                 event.set()
-        self._open_gate()
 
     async def _pass_by(self, position: int, bypass: Bypass) -> None:
         if bypass.error is not None:
@@ -376,11 +369,9 @@ class Stage:
         if self._order is None:
             self._shared.fail(error)
             return
+        self._shared.note(error)
         if position > self._failed_at:
-            lost(error)
             return
-        if self.final is not None and self.final.error is not None:
-            lost(self.final.error)
         self._failed_at = position
         self.final = Bypass(error=error)
         self._closing = True

@@ -1,0 +1,692 @@
+"""Right uses, and the types that mypy and pyright are to find. Checked, never run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, assert_type
+
+from conveyor import Failure, Pipeline, Stream, Task, batch_task, resource, single_task
+
+T = TypeVar("T")
+
+
+class Row: ...
+
+
+class Page: ...
+
+
+class Db: ...
+
+
+# --- what a function of one item returns
+
+
+@single_task
+async def number(text: str) -> int:
+    return int(text)
+
+
+@single_task
+def plain(text: str) -> int:
+    return int(text)
+
+
+@single_task
+async def some(text: str) -> int | None:
+    return int(text) or None
+
+
+@single_task
+def plain_some(text: str) -> int | None:
+    return int(text) or None
+
+
+@single_task
+async def rows(page: Page) -> list[Row]:
+    return [Row()]
+
+
+@single_task
+def plain_rows(page: Page) -> list[Row]:
+    return [Row()]
+
+
+@single_task
+async def some_rows(page: Page) -> list[Row] | None:
+    return [Row()]
+
+
+@single_task
+def plain_some_rows(page: Page) -> list[Row] | None:
+    return [Row()]
+
+
+@single_task
+async def nothing(row: Row) -> None: ...
+
+
+@single_task
+def plain_nothing(row: Row) -> None: ...
+
+
+@single_task
+async def either(text: str) -> int | str:
+    return int(text) if text else text
+
+
+@single_task
+async def either_list(text: str) -> list[int | str]:
+    return [int(text), text]
+
+
+@single_task
+async def pair(text: str) -> tuple[str, int] | None:
+    return text, 1
+
+
+@single_task
+async def anything(text: str) -> object:
+    return text
+
+
+assert_type(number, Task[str, int])
+assert_type(number, Task[str, int, int])
+assert_type(plain, Task[str, int])
+assert_type(some, Task[str, int])
+assert_type(plain_some, Task[str, int])
+assert_type(rows, Task[Page, list[Row], Row])
+assert_type(plain_rows, Task[Page, list[Row], Row])
+assert_type(some_rows, Task[Page, list[Row], Row])
+assert_type(plain_some_rows, Task[Page, list[Row], Row])
+assert_type(nothing, Task[Row, None])
+assert_type(plain_nothing, Task[Row, None])
+assert_type(either, Task[str, int | str])
+assert_type(either_list, Task[str, list[int | str], int | str])
+assert_type(pair, Task[str, tuple[str, int]])
+assert_type(anything, Task[str, object])
+
+
+# --- generators
+
+
+@single_task
+async def lines(page: Page) -> AsyncIterator[str]:
+    yield ""
+
+
+@single_task
+async def some_lines(page: Page) -> AsyncIterator[str | None]:
+    yield None
+
+
+@single_task
+async def generated(page: Page) -> AsyncGenerator[str, None]:
+    yield ""
+
+
+@single_task
+def plain_lines(page: Page) -> Iterator[str]:
+    yield ""
+
+
+@single_task
+def plain_some_lines(page: Page) -> Iterator[str | None]:
+    yield None
+
+
+@single_task
+def plain_generated(page: Page) -> Generator[str, None, None]:
+    yield ""
+
+
+@single_task
+def plain_some_generated(page: Page) -> Generator[str | None, None, None]:
+    yield None
+
+
+@single_task
+async def lists(page: Page) -> AsyncIterator[list[str]]:
+    yield [""]
+
+
+assert_type(lines, Task[Page, str])
+assert_type(some_lines, Task[Page, str])
+assert_type(generated, Task[Page, str])
+assert_type(plain_lines, Task[Page, str])
+assert_type(plain_some_lines, Task[Page, str])
+assert_type(plain_generated, Task[Page, str])
+assert_type(plain_some_generated, Task[Page, str])
+assert_type(lists, Task[Page, list[str]])  # a generator's lists are values like any other
+
+
+# --- `Any` in a function's type stays where it is
+
+
+@single_task
+async def record(text: str) -> dict[str, Any]:
+    return {}
+
+
+@single_task
+def plain_record(text: str) -> dict[str, Any] | None:
+    return {}
+
+
+@single_task
+async def records(text: str) -> list[dict[str, Any]]:
+    return []
+
+
+@single_task
+def plain_records(text: str) -> list[dict[str, Any]] | None:
+    return []
+
+
+@single_task
+async def stream_of_records(text: str) -> AsyncIterator[dict[str, Any]]:
+    yield {}
+
+
+@single_task
+def plain_stream_of_records(text: str) -> Generator[dict[str, Any], None, None]:
+    yield {}
+
+
+@single_task
+async def from_record(values: dict[str, Any]) -> int | None:
+    return len(values)
+
+
+@single_task
+async def record_or_default(text: str, default: str = "", *more: str) -> dict[str, Any]:
+    return {}
+
+
+assert_type(record, Task[str, dict[str, Any]])
+assert_type(plain_record, Task[str, dict[str, Any]])
+assert_type(records, Task[str, list[dict[str, Any]], dict[str, Any]])
+assert_type(plain_records, Task[str, list[dict[str, Any]], dict[str, Any]])
+assert_type(stream_of_records, Task[str, dict[str, Any]])
+assert_type(plain_stream_of_records, Task[str, dict[str, Any]])
+assert_type(from_record, Task[dict[str, Any], int])
+assert_type(record_or_default, Task[str, dict[str, Any]])
+assert_type(records | from_record, Pipeline[str, int])
+
+
+# --- whatever can be called
+
+
+class Reader:
+    def __init__(self, page: Page) -> None: ...
+
+
+class Parser:
+    async def __call__(self, text: str) -> Row:
+        return Row()
+
+    async def method(self, text: str) -> list[Row]:
+        return [Row()]
+
+
+async def scaled(text: str, factor: int) -> float:
+    return float(text) * factor
+
+
+def make(function: Callable[[str], Awaitable[Row | None]]) -> None:
+    assert_type(single_task(function), Task[str, Row])
+
+
+assert_type(single_task(Parser()), Task[str, Row])
+assert_type(single_task(Parser().method), Task[str, list[Row], Row])
+assert_type(single_task(Reader), Task[Page, Reader])
+assert_type(single_task(str.upper), Task[str, str])
+assert_type(single_task(bytes.fromhex), Task[str, bytes])
+# What a partial still takes is known to pyright alone.
+partly: Task[Any, float] = single_task(functools.partial(scaled, factor=2))
+
+
+# --- with options
+
+
+@single_task()
+async def no_options(text: str) -> int | None:
+    return int(text)
+
+
+@single_task(on_error="emit_failure", retry_attempts=3, retry_on=(OSError, ValueError), timeout=1)
+async def careful(text: str) -> list[Row]:
+    return [Row()]
+
+
+@single_task(retry_on=lambda error: isinstance(error, OSError), task_name="name")
+def plain_careful(text: str) -> Iterator[Row]:
+    yield Row()
+
+
+@single_task(spread=None)
+async def spread_later(text: str) -> list[Row]:
+    return [Row()]
+
+
+@single_task(spread=True)
+async def spread(text: str) -> list[Row] | None:
+    return [Row()]
+
+
+@single_task(spread=True, concurrency_limit=2)
+def plain_spread(text: str) -> list[dict[str, Any]]:
+    return []
+
+
+@single_task(spread=False)
+async def kept(text: str) -> list[Row] | None:
+    return [Row()]
+
+
+@single_task(spread=False)
+async def kept_records(text: str) -> list[dict[str, Any]]:
+    return []
+
+
+@single_task(spread=False)
+def plain_kept(text: str) -> list[Row]:
+    return [Row()]
+
+
+@single_task(spread=False)
+async def kept_number(text: str) -> int:
+    return int(text)
+
+
+assert_type(no_options, Task[str, int])
+assert_type(careful, Task[str, list[Row], Row])
+assert_type(plain_careful, Task[str, Row])
+assert_type(spread_later, Task[str, list[Row], Row])
+assert_type(spread, Task[str, Row])
+assert_type(plain_spread, Task[str, dict[str, Any]])
+assert_type(kept, Task[str, list[Row]])
+assert_type(kept_records, Task[str, list[dict[str, Any]]])
+assert_type(plain_kept, Task[str, list[Row]])
+assert_type(kept_number, Task[str, int])
+assert_type(single_task(retry_attempts=2)(Parser()), Task[str, Row])
+
+
+async def log(error: Exception, item: object, task_name: str, attempt: int) -> tuple[bool, Any]:
+    return False, None
+
+
+handled = single_task(error_handler=log)(float)
+quiet = single_task(error_handler=lambda error, item, name, attempt: (True, None))(float)
+
+
+# --- batches
+
+
+@batch_task(max_size=10)
+async def stored(items: list[Row]) -> list[int]:
+    return [1 for _ in items]
+
+
+@batch_task(max_size=10, min_size=2, max_wait=0.5, drop_remainder=True, on_error="skip_batch")
+def plain_stored(items: list[Row]) -> list[int] | None:
+    return None
+
+
+@batch_task(max_size=10)
+async def some_stored(items: Sequence[Row]) -> list[int] | None:
+    return None
+
+
+@batch_task(max_size=10)
+async def total(items: Iterable[int]) -> int:
+    return sum(items)
+
+
+@batch_task(max_size=10)
+def plain_total(items: list[int]) -> int | None:
+    return sum(items)
+
+
+@batch_task(max_size=10)
+async def sunk(items: list[Row]) -> None: ...
+
+
+@batch_task(max_size=10)
+async def streamed(items: list[Row]) -> AsyncIterator[int]:
+    yield 1
+
+
+@batch_task(max_size=10)
+def plain_streamed(items: list[Row]) -> Iterator[int | None]:
+    yield None
+
+
+@batch_task(max_size=10)
+async def batch_of_records(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return items
+
+
+@batch_task(max_size=10)
+async def summary(items: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return {}
+
+
+@batch_task(max_size=10)
+def plain_summary(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {}
+
+
+@batch_task(max_size=10)
+async def mixed_batch(items: list[Row]) -> list[int | str]:
+    return [1 for _ in items]
+
+
+assert_type(stored, Task[Row, int])
+assert_type(plain_stored, Task[Row, int])
+assert_type(some_stored, Task[Row, int])
+assert_type(total, Task[int, int])
+assert_type(plain_total, Task[int, int])
+assert_type(sunk, Task[Row, None])
+assert_type(streamed, Task[Row, int])
+assert_type(plain_streamed, Task[Row, int])
+assert_type(batch_of_records, Task[dict[str, Any], dict[str, Any]])
+assert_type(summary, Task[dict[str, Any], dict[str, Any]])
+assert_type(plain_summary, Task[dict[str, Any], dict[str, Any]])
+assert_type(mixed_batch, Task[Row, int | str])
+
+
+# --- side inputs
+
+
+@asynccontextmanager
+async def open_db() -> AsyncGenerator[Db, None]:
+    yield Db()
+
+
+@contextmanager
+def plain_open_db() -> Generator[Db, None, None]:
+    yield Db()
+
+
+class Session:
+    async def __aenter__(self) -> Page:
+        return Page()
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+
+@single_task
+async def looked_up(text: str, db: Db) -> Row | None:
+    return Row()
+
+
+@single_task
+async def looked_up_by_name(text: str, *, db: Db, limit: int) -> list[dict[str, Any]]:
+    return []
+
+
+@single_task(retry_attempts=2)
+def plain_looked_up(text: str, db: Db) -> Iterator[Row]:
+    yield Row()
+
+
+@single_task
+async def either_looked_up(text: str, db: Db) -> int | str:
+    return text
+
+
+@single_task
+async def sunk_with(row: Row, db: Db) -> None: ...
+
+
+@single_task(spread=True)
+async def spread_with(text: str, db: Db) -> list[Row]:
+    return [Row()]
+
+
+@single_task(spread=False)
+async def kept_with(text: str, db: Db) -> list[Row]:
+    return [Row()]
+
+
+@batch_task(max_size=2)
+async def stored_with(items: list[Row], db: Db) -> list[int]:
+    return [1 for _ in items]
+
+
+@batch_task(max_size=2)
+async def sunk_batch_with(items: Sequence[Row], *, db: Db) -> None: ...
+
+
+rows_with_db: Task[str, Row] = looked_up
+rows_with_db = looked_up.with_inputs(resource(open_db))
+lists_with_db: Task[str, list[dict[str, Any]], dict[str, Any]] = looked_up_by_name
+spread_with_db: Task[str, Row] = spread_with.with_inputs(Db())
+kept_with_db: Task[str, list[Row]] = kept_with.with_inputs(Db())
+
+assert_type(looked_up | nothing, Pipeline[str, None])
+assert_type(looked_up.with_inputs(Db()) | nothing, Pipeline[str, None])
+assert_type(looked_up_by_name.with_inputs(db=Db(), limit=1) | from_record, Pipeline[str, int])
+assert_type(plain_looked_up.with_inputs(Db()) | stored, Pipeline[str, int])
+assert_type(Pipeline(either_looked_up), Pipeline[str, int | str])
+assert_type(looked_up | sunk_with, Pipeline[str, None])
+assert_type(Pipeline(spread_with), Pipeline[str, Row])
+assert_type(Pipeline(kept_with), Pipeline[str, list[Row]])
+assert_type(looked_up | stored_with.with_inputs(Db()), Pipeline[str, int])
+assert_type(looked_up | sunk_batch_with.with_inputs(db=Db()), Pipeline[str, None])
+
+
+# --- methods
+
+
+class Service(Generic[T]):
+    @single_task
+    async def fetch(self, text: str) -> Page | None:
+        return Page()
+
+    @single_task
+    async def split(self, page: Page) -> list[Row]:
+        return [Row()]
+
+    @single_task(timeout=1)
+    def record(self, row: Row) -> dict[str, Any]:
+        return {}
+
+    @single_task
+    async def own(self, item: T) -> list[T]:
+        return [item]
+
+    @single_task
+    async def lines(self, page: Page) -> AsyncIterator[str]:
+        yield ""
+
+    @single_task
+    async def with_db(self, row: Row, db: Db) -> int | str:
+        return 1
+
+    @single_task
+    async def with_db_by_name(self, row: Row, *, db: Db) -> int:
+        return 1
+
+    @single_task
+    async def with_default(self, row: Row, default: int = 1) -> dict[str, Any]:
+        return {}
+
+    @single_task(spread=True)
+    async def spread(self, page: Page) -> list[Row]:
+        return [Row()]
+
+    @single_task(spread=False)
+    async def kept(self, page: Page) -> list[Row]:
+        return [Row()]
+
+    @batch_task(max_size=10)
+    async def store(self, items: list[Row]) -> list[int]:
+        return [1 for _ in items]
+
+    @batch_task(max_size=10)
+    async def store_records(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return []
+
+    @batch_task(max_size=10)
+    async def sink(self, items: list[Row], db: Db) -> None: ...
+
+    @batch_task(max_size=10)
+    def summary(self, items: list[Row]) -> int | None:
+        return 1
+
+    @staticmethod
+    @single_task
+    async def static(text: str) -> int:
+        return int(text)
+
+
+class SpecialService(Service[bytes]): ...
+
+
+service = Service[int]()
+special = SpecialService()
+
+assert_type(service.fetch, Task[str, Page])
+assert_type(service.split, Task[Page, list[Row], Row])
+assert_type(service.record, Task[Row, dict[str, Any]])
+assert_type(service.own, Task[int, list[int], int])
+assert_type(service.lines, Task[Page, str])
+assert_type(service.with_db, Task[Row, int | str])
+assert_type(service.with_db.with_inputs(Db()), Task[Row, int | str])
+assert_type(service.with_db_by_name.with_inputs(db=Db()), Task[Row, int])
+assert_type(service.with_default, Task[Row, dict[str, Any]])
+assert_type(service.spread, Task[Page, Row])
+assert_type(service.kept, Task[Page, list[Row]])
+assert_type(service.store, Task[Row, int])
+assert_type(service.store_records, Task[dict[str, Any], dict[str, Any]])
+assert_type(service.sink.with_inputs(Db()), Task[Row, None])
+assert_type(service.summary, Task[Row, int])
+assert_type(service.static, Task[str, int])
+assert_type(Service.static, Task[str, int])
+assert_type(special.own, Task[bytes, list[bytes], bytes])
+assert_type(service.fetch | service.split | service.store, Pipeline[str, int])
+assert_type(SpecialService.fetch.func, Callable[..., Any])
+
+
+@dataclass
+class Job:
+    """A plain task in a field is not bound to the instance."""
+
+    task: Task[str, int]
+    pipeline: Pipeline[str, int]
+
+
+assert_type(Job(number, number).task, Task[str, int])
+assert_type(Job(number, number).pipeline, Pipeline[str, int])
+
+
+# --- pipelines
+
+
+@single_task
+async def page(text: str) -> Page:
+    return Page()
+
+
+@single_task
+async def is_odd(value: object) -> bool:
+    return bool(value)
+
+
+@single_task
+async def half(value: float) -> float:
+    return value / 2
+
+
+assert_type(page | rows, Pipeline[str, list[Row], Row])
+assert_type(page | rows | stored, Pipeline[str, int])
+assert_type(page | (rows | stored), Pipeline[str, int])
+assert_type(page | some_rows | nothing, Pipeline[str, None])
+assert_type(page | lines | number | half, Pipeline[str, float])
+assert_type(rows | stored | is_odd, Pipeline[Page, bool])
+assert_type(spread | stored, Pipeline[str, int])
+assert_type(either | is_odd, Pipeline[str, bool])
+
+assert_type(Pipeline(rows), Pipeline[Page, list[Row], Row])
+assert_type(Pipeline(page, rows), Pipeline[str, list[Row], Row])
+assert_type(Pipeline(page, rows, stored), Pipeline[str, int])
+assert_type(Pipeline(page, rows, stored, is_odd), Pipeline[str, bool])
+assert_type(Pipeline(page, rows, stored, half, half), Pipeline[str, Any, Any])
+assert_type(Pipeline(page, rows, stored, half, half, half), Pipeline[str, Any, Any])
+
+assert_type(page.with_execution_mode("as_completed"), Pipeline[str, Page])
+assert_type(rows.with_context(buffer_size=10), Pipeline[Page, list[Row], Row])
+assert_type(rows.with_options(timeout=3), Task[Page, list[Row], Row])
+assert_type((page | rows).stages, tuple[Task[Any, Any, Any], ...])
+
+
+# What takes more and gives less stands in for what takes less and gives more.
+narrow: Pipeline[int, int] = is_odd
+narrow_task: Task[int, int] = is_odd
+wide_results: Stream[object] = is_odd([1])
+
+
+# --- streams
+
+
+async def endless() -> AsyncIterator[str]:
+    yield "1"
+
+
+async def read() -> None:
+    assert_type(number(["1"]), Stream[int])
+    assert_type(number.as_completed(["1"]), Stream[int])
+    assert_type((page | rows)(endless()), Stream[list[Row]])
+    assert_type(await (page | rows)(endless()).collect(), list[list[Row]])
+    assert_type(await (page | rows | stored)({"a", "b"}).collect(), list[int])
+    assert_type(await stored([Row()]).drain(), None)
+    assert_type(await anext(number("1" for _ in range(3))), int)
+    async for result in (page | lines | some)(["1"]):
+        assert_type(result, int)
+    async with (page | rows)(["1"]) as stream:
+        assert_type(stream, Stream[list[Row]])
+        async for found in stream:
+            assert_type(found, list[Row])
+        assert_type(stream.statistics().stages[0].name, str)
+    async for value in half(number(["1"])):
+        assert_type(value, float)
+
+
+def failed(result: int | Failure[str]) -> None:
+    if isinstance(result, Failure):
+        assert_type(result.item, str)
+        assert_type(result.error, Exception)
+
+
+# --- resources
+
+
+def service_of(region: str) -> Session:
+    return Session()
+
+
+opened = resource(open_db)
+opened_plain = resource(plain_open_db)
+opened_class = resource(Session)
+opened_partial = resource(functools.partial(service_of, "eu"))
+
+
+async def enter(stack: AsyncExitStack) -> None:
+    assert_type(await opened.enter(stack), Db)
+    assert_type(await opened_plain.enter(stack), Db)
+    assert_type(await opened_class.enter(stack), Page)
+    assert_type(await opened_partial.enter(stack), Page)

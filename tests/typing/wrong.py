@@ -1,0 +1,192 @@
+"""Wrong uses. Each has to be an error, in mypy and in pyright. Checked, never run.
+
+A comment that hides no error is one itself, so an error that is no longer found shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from conveyor import Pipeline, Task, batch_task, resource, single_task
+
+
+class Row: ...
+
+
+class Page: ...
+
+
+@single_task
+async def page(url: str) -> Page:
+    return Page()
+
+
+@single_task
+async def some_page(url: str) -> Page | None:
+    return None
+
+
+@single_task
+async def rows(page: Page) -> list[Row]:
+    return []
+
+
+@single_task(spread=False)
+async def rows_whole(page: Page) -> list[Row]:
+    return []
+
+
+@single_task
+async def row(row: Row) -> Row:
+    return row
+
+
+@single_task
+async def all_rows(rows: list[Row]) -> int:
+    return len(rows)
+
+
+@single_task
+async def lines(page: Page) -> AsyncIterator[str]:
+    yield ""
+
+
+@single_task
+async def looked_up(row: Row, db: bytes) -> str:
+    return ""
+
+
+@batch_task(max_size=2)
+async def stored(rows: list[Row]) -> list[int]:
+    return []
+
+
+@batch_task(max_size=2)
+async def stored_with(rows: list[Row], db: bytes) -> list[int]:
+    return []
+
+
+class Service:
+    @single_task
+    async def fetch(self, url: str) -> Page:
+        return Page()
+
+    @batch_task(max_size=2)
+    async def store(self, rows: list[Row]) -> list[int]:
+        return []
+
+
+service = Service()
+
+
+async def undecorated(page: Page) -> Row:
+    return Row()
+
+
+def edges() -> None:
+    page | row  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    some_page | row  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    rows | rows  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    rows | all_rows  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    rows_whole | row  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    lines | row  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    page | stored  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    stored | row  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    page | looked_up  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    page | looked_up.with_inputs(b"")  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    page | stored_with  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    service.fetch | row  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    page | service.store  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    service.store | row  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    page | rows | page  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    page | undecorated  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    undecorated | row  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    page | 5  # type: ignore[operator]  # pyright: ignore[reportOperatorIssue]
+    Pipeline(page, row)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    Pipeline(page, rows, page)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    Pipeline(page, rows, row, page)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    Pipeline(page, rows, row, row, page)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    Pipeline(undecorated)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    Pipeline()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
+def run_on_anything(pipeline: Pipeline[object, Page]) -> None: ...
+
+
+def run_for_rows(pipeline: Pipeline[str, Row]) -> None: ...
+
+
+def run_task(task: Task[str, Page]) -> None: ...
+
+
+def take_rows(rows: list[Row]) -> None: ...
+
+
+def types() -> None:
+    run_on_anything(page)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run_for_rows(page)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run_for_rows(page | rows)  # type: ignore[operator]  # pyright: ignore[reportArgumentType]
+    run_task(page | rows)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run_task(service.fetch | rows)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run_task(Service.fetch)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def data() -> None:
+    page([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    page(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    page.as_completed([b""])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    (page | rows)([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    service.fetch([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    take_rows(await rows([Page()]).collect())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async for result in page(["a"]):
+        result.upper()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    async for _ in page(["a"]).drain():  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
+        pass
+    for _ in page(["a"]):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
+        pass
+
+
+def options() -> None:
+    single_task(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    single_task(retry_attempt=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    single_task(retry_attempts="3")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    single_task(on_error="skip_batch")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    single_task(on_error="ignore")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    single_task(retry_on=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    single_task(max_size=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    single_task(spread="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    single_task(spread=True)(len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    batch_task()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    batch_task(5)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
+    batch_task(undecorated)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
+    batch_task(min_size=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    batch_task(max_size=5, max_sise=6)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    batch_task(max_size="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    batch_task(max_size=5, on_error="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    batch_task(max_size=5, spread=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    batch_task(max_size=5)(undecorated)  # type: ignore[arg-type, type-var]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    resource(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    resource(service)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    resource(undecorated)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def functions() -> None:
+    @single_task  # type: ignore[arg-type, type-var]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+    async def no_item() -> int:
+        return 1
+
+    @single_task  # type: ignore[arg-type, type-var]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+    async def item_by_name(*, item: str) -> int:
+        return 1
+
+    @batch_task  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue, reportUntypedFunctionDecorator]
+    async def bare(items: list[Row]) -> list[int]:
+        return []
+
+    @batch_task(max_size=2)  # type: ignore[arg-type, type-var]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+    async def no_list(item: Row) -> list[int]:
+        return []
+
+    @single_task  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUntypedFunctionDecorator]
+    def list_or_not(text: str) -> list[Row] | Page:
+        return Page()
