@@ -15,9 +15,7 @@ from ._errors import ErrorHandler, HandlerFunction
 
 OnError: TypeAlias = Literal["fail", "skip_item", "emit_failure"]
 OnBatchError: TypeAlias = Literal["fail", "skip_item", "skip_batch", "emit_failure"]
-RetryOn: TypeAlias = (
-    type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
-)
+RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
 DEFAULT_CONCURRENCY = 100
 
@@ -176,9 +174,7 @@ def option_names(kind: type[Spec]) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind) if f.name not in ("func", "args", "kwargs"))
 
 
-def make_spec(
-    kind: type[Spec], func: Callable[..., Any], options: Mapping[str, Any]
-) -> Spec:
+def make_spec(kind: type[Spec], func: Callable[..., Any], options: Mapping[str, Any]) -> Spec:
     """Return the checked description of a task."""
     if isinstance(func, staticmethod | classmethod):
         raise TypeError(

@@ -21,7 +21,7 @@ from ._context import PipelineContext
 from ._engine import host
 from ._engine.later import Later
 from ._engine.log import lost
-from ._engine.run import Run
+from ._engine.run import Run, sole
 from ._engine.signals import Bypass
 from ._engine.source import check_source
 from ._errors import EmptyInputError, StreamConsumedError
@@ -50,8 +50,17 @@ class Stream(Generic[Out]):
     Nothing is read from the input before the first result is asked for or the block is entered.
     """
 
-    __slots__ = ("__weakref__", "_cancel_soon", "_context", "_data", "_group", "_reading", "_run",
-                 "_specs", "_state")
+    __slots__ = (
+        "__weakref__",
+        "_cancel_soon",
+        "_context",
+        "_data",
+        "_group",
+        "_reading",
+        "_run",
+        "_specs",
+        "_state",
+    )
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
         self._state = _State.NEW
@@ -153,7 +162,8 @@ class Stream(Generic[Out]):
                 raise ClosedResourceError if closed else StopAsyncIteration
             if isinstance(error, StopIteration | StopAsyncIteration):
                 # Either would end the consumer's loop as if all were well (PEP 479).
-                raise RuntimeError(f"a task or the input raised {error!r}") from error
+                message = f"a task or the input raised {error!r}"
+                raise RuntimeError(message) from error  # noqa: TRY004 - the type of PEP 479
             raise error
         finally:
             del error  # its traceback holds this frame: a reference cycle
@@ -242,7 +252,10 @@ class Stream(Generic[Out]):
         if isinstance(exc, get_cancelled_exc_class()):
             return await group.__aexit__(exc_type, exc, traceback)
         # The body's own exception is kept out of the group, which would wrap it in another.
-        await group.__aexit__(None, None, None)
+        try:
+            await group.__aexit__(None, None, None)
+        except BaseExceptionGroup as wrapped:
+            raise sole(wrapped) from None  # the run raises nothing: this came in, as Ctrl-C does
         error, run.error = run.error, None
         if error is not None and error is not exc:
             if exc is None and not isinstance(error, Exception):

@@ -13,13 +13,13 @@ from typing import Any
 
 import anyio
 import pytest
-from _helpers import in_both_modes
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_structure import Watched
 
+from _helpers import in_both_modes
 from conveyor import Pipeline, batch_task, resource, single_task
+from test_structure import Watched
 
 MOST_TURNS = 2000
 
@@ -324,4 +324,3 @@ async def test_an_error_while_being_cancelled_is_only_logged(
     lost = [record for record in caplog.records if "nobody receives" in record.getMessage()]
     assert len(lost) == 2
     assert {record.levelno for record in lost} == {logging.DEBUG}
-

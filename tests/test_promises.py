@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from _helpers import in_both_modes, passing, stalling
 from anyio.lowlevel import checkpoint
 
+from _helpers import in_both_modes, passing, stalling
 from conveyor import Pipeline, batch_task, get_current_context, single_task
 
 

@@ -7,6 +7,7 @@ Every example runs under a schedule that Hypothesis seeds.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.backends("asyncio", "asyncio-shuffled", "trio")
 Value = tuple[int, ...]
 
 
-class Bad(Exception):
+class Bad(Exception):  # noqa: N818 - short, as it stands in every example
     """What a stage raises. Two are equal if they say the same of the same stage."""
 
     def __eq__(self, other: object) -> bool:
@@ -336,12 +337,14 @@ any_stages = st.lists(
 )
 # As completed: nothing that depends on which items come together, and nothing that ends the run.
 free_stages = st.lists(
-    singles(ACTIONS, ("skip_item", "emit_failure")) | batches(grouped=False, on_error=("skip_item",)),
+    singles(ACTIONS, ("skip_item", "emit_failure"))
+    | batches(grouped=False, on_error=("skip_item",)),
     min_size=1,
     max_size=4,
 )
 failing_stages = st.lists(
-    singles(ACTIONS, ("fail", "skip_item")) | batches(grouped=False, on_error=("fail", "skip_item")),
+    singles(ACTIONS, ("fail", "skip_item"))
+    | batches(grouped=False, on_error=("fail", "skip_item")),
     min_size=1,
     max_size=4,
 )
@@ -399,9 +402,7 @@ async def test_batches_by_time_lose_nothing_in_order(
 async def test_as_completed_an_error_ends_it_after_some_of_the_results(
     stages: list[Stage], setting: Setting, random: object
 ) -> None:
-    lenient = [
-        type(stage)(**{**stage.__dict__, "on_error": "skip_item"}) for stage in stages
-    ]
+    lenient = [type(stage)(**{**stage.__dict__, "on_error": "skip_item"}) for stage in stages]
     possible = Counter(model(lenient, ((n,) for n in range(setting.count))))
     fails = setting.fails or possible != Counter(strictly(stages, setting))
     results: list[Any] = []
@@ -417,10 +418,8 @@ async def test_as_completed_an_error_ends_it_after_some_of_the_results(
 
 def strictly(stages: list[Stage], setting: Setting) -> list[Any]:
     results: list[Any] = []
-    try:
+    with contextlib.suppress(Bad):
         results.extend(model(stages, setting.items()))
-    except Bad:
-        pass
     return results
 
 
@@ -433,7 +432,12 @@ def strictly(stages: list[Stage], setting: Setting) -> list[Any]:
     random=st.random_module(),
 )
 async def test_left_early_it_gives_a_beginning_and_leaves_nothing(
-    stages: list[Stage], setting: Setting, taken: int, ending: str, as_completed: bool, random: object
+    stages: list[Stage],
+    setting: Setting,
+    taken: int,
+    ending: str,
+    as_completed: bool,
+    random: object,
 ) -> None:
     pipeline = setting.apply(build(stages))
     stream = (pipeline.as_completed if as_completed else pipeline)(setting.source())

@@ -12,15 +12,15 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
-from _helpers import in_both_modes, passing, stalling
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
+from _helpers import in_both_modes, passing, stalling
 from conveyor import Pipeline, Stream, StreamConsumedError, batch_task, resource, single_task
 
 
@@ -675,7 +675,8 @@ LEFT_OPEN = """
             raise KeyError("of main")
 
     try:
-        anyio.run(main, backend={backend!r}, backend_options={{"use_uvloop": {uvloop}}} if {uvloop} else {{}})
+        options = {{"use_uvloop": True}} if {uvloop} else {{}}
+        anyio.run(main, backend={backend!r}, backend_options=options)
     except BaseException as error:
         print(repr(error))
     print("task" in log, log.count("source"))

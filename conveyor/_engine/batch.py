@@ -36,7 +36,7 @@ class Filling:
 
     @property
     def due(self) -> float:
-        """The time at which the batch starts as it is, ``math.inf`` if only more items can do it."""
+        """When the batch starts as it is; ``math.inf`` if it does not without more items."""
         if self._max_wait is None or len(self.items) < self._min_size:
             return math.inf
         return self.since + self._max_wait

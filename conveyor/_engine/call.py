@@ -197,4 +197,3 @@ def kinds_for(spec: Spec, *, last: bool) -> Kinds:
         return Kinds(spread=True)
     assert isinstance(spec, SingleSpec)
     return Kinds(spread=not last if spec.spread is None else spec.spread)
-

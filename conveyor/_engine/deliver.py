@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import ErrorHandler, Failure
 from .._spec import BatchSpec
-from .call import Kind, Started, keep_context, Tries
+from .call import Kind, Started, keep_context
 from .log import logger
 from .signals import Bypass, Failed
 
@@ -46,7 +46,7 @@ class Delivery:
         while True:
             match stage.kinds[type(result)]:
                 case Kind.AWAIT:
-                    result = await stage.attempt(lambda: result)
+                    result = await stage.attempt(result)
                 case Kind.GENERATOR:
                     result = Started(result, stage.tries(unit))
                 case Kind.STARTED:

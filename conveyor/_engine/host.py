@@ -46,15 +46,25 @@ def require_loop() -> None:
             ) from None
 
 
+def protect(*functions: Callable[..., Any]) -> None:
+    """Keep trio from raising `KeyboardInterrupt` in the middle of these functions' tasks.
+
+    It would come out wrapped in groups, or not at all. So it is the main task that gets
+    it, as on asyncio. What the functions call is protected with them.
+    """
+    trio = _trio()
+    if trio is not None:
+        for function in functions:
+            trio.lowlevel.enable_ki_protection(function)
+
+
 def clock() -> Callable[[], float]:
     """Return the clock of the running loop, in seconds."""
     trio = _trio()
     return trio.current_time if trio is not None else asyncio.get_running_loop().time
 
 
-def start(
-    main: Main, cancel: Callable[[], None], over: Callable[[], None]
-) -> Callable[[], None]:
+def start(main: Main, cancel: Callable[[], None], over: Callable[[], None]) -> Callable[[], None]:
     """Start `main` in the background, in the caller's context variables.
 
     `over` is called when the task has ended, also if asyncio cancels it before its first step.

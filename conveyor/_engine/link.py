@@ -29,7 +29,17 @@ class Link:
     At most one task waits for room at a time; receivers may be many.
     """
 
-    __slots__ = ("_low", "_receiver", "_sender", "blocked", "closed", "open", "size", "taken", "total")
+    __slots__ = (
+        "_low",
+        "_receiver",
+        "_sender",
+        "blocked",
+        "closed",
+        "open",
+        "size",
+        "taken",
+        "total",
+    )
 
     def __init__(self, size: int) -> None:
         self.size = size

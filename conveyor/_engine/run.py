@@ -97,6 +97,7 @@ class Run:
     """
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
+        host.protect(Run.main, Source.run, Stage.run, Stage.work)
         self.context = replace(
             context,
             pipeline_id=context.pipeline_id or uuid.uuid4().hex,
@@ -207,7 +208,7 @@ class Run:
 
 
 def sole(error: BaseException) -> BaseException:
-    """Return what a task group has wrapped: what is no `Exception` goes through them as it likes."""
+    """Return what task groups have wrapped, if it is one exception."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import copy_context
 from functools import partial
 from types import CoroutineType
@@ -136,7 +136,7 @@ class Stage:
         try:
             with self._scope:
                 async with self._group:
-                    await self._work(self._hire())
+                    await self.work(self._hire())
                 if self.final is not None:
                     self.put(self.final)
                 await self.flush()
@@ -153,9 +153,10 @@ class Stage:
 
     def _spawn(self) -> None:
         spawn = partial(self._group.start_soon, name=f"conveyor {self}")
-        self._spawn_context.run(spawn, Later, self._work, self._hire())
+        self._spawn_context.run(spawn, Later, self.work, self._hire())
 
-    async def _work(self, worker: Worker) -> None:
+    async def work(self, worker: Worker) -> None:
+        """Be a worker of the stage, for as long as there is work."""
         self._idle -= 1
         with worker.scope:
             try:
@@ -255,17 +256,20 @@ class Stage:
 
     # Calls off the usual path
 
-    async def attempt(self, start: Callable[[], Any]) -> Any:
-        """Return what `start` returns, awaited, or `Failed`."""
+    async def attempt(self, result: Any) -> Any:
+        """Return what `result` is worth, awaited if it can be, or `Failed`."""
         try:
-            result = start()
             return await result if inspect.isawaitable(result) else result
         except Exception as error:
             return Failed(error, 1)
 
     async def call(self, unit: Any) -> Any:
         """Call the function once more, with its tries."""
-        return await self.attempt(lambda: self._caller.plan()(unit))
+        try:
+            result = self._caller.plan()(unit)
+        except Exception as error:
+            return Failed(error, 1)
+        return await self.attempt(result)
 
     def tries(self, unit: Any) -> Tries:
         return Tries(self._caller, unit)

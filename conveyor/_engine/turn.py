@@ -21,8 +21,8 @@ class Turn:
     __slots__ = ("_hops", "_since", "holder")
 
     def __init__(self, hops: int) -> None:
-        # Checkpoints in which an item gets from the source to the consumer: one a link, and one more
-        # while the run is starting, when the stages are not waiting yet.
+        # Checkpoints in which an item gets from the source to the consumer: one a link, and
+        # one more while the run is starting, when the stages are not waiting yet.
         self._hops = hops
         self._since = 0.0
         self.holder: object = None
