@@ -13,13 +13,18 @@ from ._stream import Stream
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
+TaskIn = TypeVar("TaskIn", contravariant=True)
+TaskOut = TypeVar("TaskOut", covariant=True)
 if TYPE_CHECKING:
     # Type checkers know typing_extensions; at run time it would be a dependency.
     from typing_extensions import TypeVar as DefaultTypeVar
 
     Item = DefaultTypeVar("Item", covariant=True, default=Out)
+    # Variables of its own: mypy up to 1.18 mixes up the defaults of inherited ones.
+    TaskItem = DefaultTypeVar("TaskItem", covariant=True, default=TaskOut)
 else:
     Item = TypeVar("Item", covariant=True)
+    TaskItem = TypeVar("TaskItem", covariant=True)
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -175,7 +180,7 @@ class Pipeline(Generic[In, Out, Item]):
         return Stream(specs, data, PipelineContext(**settings))
 
 
-class Task(Pipeline[In, Out, Item]):
+class Task(Pipeline[TaskIn, TaskOut, TaskItem]):
     """A pipeline of one: what `single_task` and `batch_task` make of a function.
 
     Attributes:
@@ -236,8 +241,9 @@ class Task(Pipeline[In, Out, Item]):
 
 if TYPE_CHECKING:
     Rest = TypeVar("Rest", covariant=True)
+    Next = TypeVar("Next", covariant=True)
 
-    class TaskWithInputs(Task[In, Out, Item], Generic[In, Rest, Out, Item]):
+    class TaskWithInputs(Task[In, Out, Next], Generic[In, Rest, Out, Next]):
         """A task whose function takes more than the item: side inputs, or it is a method.
 
         At run time it is a `Task`, and every task is a descriptor. A type checker has to tell

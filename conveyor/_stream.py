@@ -131,7 +131,7 @@ class Stream(Generic[Out]):
         except get_cancelled_exc_class():
             if self._state is _State.BACKGROUND:
                 self._reading = False
-                await self._end()
+                await self._end()  # noqa: ASYNC102 - shielded, and clean-up inside has its bound
             raise
         finally:
             self._reading = False
@@ -250,10 +250,10 @@ class Stream(Generic[Out]):
         self._state = _State.OVER
         run.cancel()
         if isinstance(exc, get_cancelled_exc_class()):
-            return await group.__aexit__(exc_type, exc, traceback)
+            return await group.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - ends with the run, that was cancelled
         # The body's own exception is kept out of the group, which would wrap it in another.
         try:
-            await group.__aexit__(None, None, None)
+            await group.__aexit__(None, None, None)  # noqa: ASYNC102 - ends with the run, that was cancelled
         except BaseExceptionGroup as wrapped:
             raise sole(wrapped) from None  # the run raises nothing: this came in, as Ctrl-C does
         error, run.error = run.error, None

@@ -118,7 +118,7 @@ class Tries:
                 ended = await self._values(generator, give)
             finally:
                 cleanup.begin()
-                await close_iterator(generator, "a generator")
+                await close_iterator(generator, "a generator")  # noqa: ASYNC102 - shielded and bounded since begin()
         assert ended is not None
         return ended
 
@@ -177,7 +177,7 @@ class Caller:
             if timeout is None:
                 result = start()
                 return await result if inspect.isawaitable(result) else result
-            with fail_after(timeout):
+            with fail_after(timeout):  # noqa: ASYNC912 - a plain function has none
                 result = start()
                 return await result if inspect.isawaitable(result) else result
         finally:

@@ -81,10 +81,9 @@ class Shared:
 
 def split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """Return what of `error` is cancellation, and what is not."""
-    kind = get_cancelled_exc_class()
     if isinstance(error, BaseExceptionGroup):
-        return error.split(kind)
-    return (error, None) if isinstance(error, kind) else (None, error)
+        return error.split(get_cancelled_exc_class())
+    return (error, None) if isinstance(error, get_cancelled_exc_class()) else (None, error)
 
 
 class Run:
@@ -131,12 +130,12 @@ class Run:
         try:
             with self._scope:
                 await self._main()
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
             cancelled, rest = split(error)
             if rest is not None:
                 self.set_error(sole(rest))
             if cancelled is not None:
-                raise cancelled from None
+                raise cancelled from None  # noqa: ASYNC104 - it is all of it that cancels
         finally:
             self.over()
 

@@ -84,7 +84,7 @@ class Source:
             with self._scope:
                 try:
                     await self._run()
-                except BaseException as error:
+                except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
                     self._shared.leave(error)
         finally:
             self._link.close_sender()
@@ -125,7 +125,7 @@ class Source:
             finally:
                 if closing:
                     cleanup.begin()
-                    await close_iterator(iterator, "the input")
+                    await close_iterator(iterator, "the input")  # noqa: ASYNC102 - shielded and bounded since begin()
 
     async def _read_async(self, iterator: Any, prompt: bool) -> None:
         while not self._stopped:

@@ -161,7 +161,7 @@ class Stage:
         with worker.scope:
             try:
                 await self._serve(worker)
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
                 self._shared.leave(error)
             finally:
                 self._workers.discard(worker)
