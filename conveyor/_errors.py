@@ -35,7 +35,8 @@ class EmptyInputError(LookupError):
         )
 
 
-@final
+# Not final, for the type checkers' sake: in a stream of `str`, `isinstance(result, Failure)` would
+# then be impossible to them, and what stands under it not be checked.
 @dataclass(frozen=True, slots=True, eq=False)
 class Failure(Generic[T]):
     """An item that failed in a task with ``on_error="emit_failure"``.

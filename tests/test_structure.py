@@ -272,7 +272,7 @@ async def test_a_stream_may_be_handed_from_task_to_task(mode: str) -> None:
             results.append(await anext(stream))
 
     for _ in range(3):
-        async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group:  # noqa: ASYNC112 - another task is the point
             group.start_soon(read, 2)
     assert results == list(range(6))
     with pytest.raises(StopAsyncIteration):
@@ -385,7 +385,7 @@ async def test_a_time_out_around_one_read_in_a_block_loses_nothing(mode: str) ->
     results = []
     async with work.with_execution_mode(mode)([2, 4, 6]) as stream:
         while True:
-            with anyio.move_on_after(0.75):
+            with anyio.move_on_after(0.75):  # noqa: ASYNC912 - every read waits
                 try:
                     results.append(await anext(stream))
                 except StopAsyncIteration:
@@ -614,7 +614,7 @@ async def test_a_source_with_its_own_cancel_scope_is_closed_in_its_own_task() ->
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.sleep_forever)
                 for item in range(1000):
-                    yield item  # bad manners (PEP 789), and common
+                    yield item  # bad manners (PEP 789), and common  # noqa: ASYNC119 - bad manners are the point
 
     async for item in passing(source()):
         if item == 3:
@@ -739,7 +739,7 @@ async def test_asyncio_time_outs_in_a_block_lose_nothing(mode: str) -> None:
 
     async def read(results: list[int], every: float) -> None:
         async with work.with_execution_mode(mode)(range(1, 9)) as stream:
-            while True:
+            while True:  # noqa: ASYNC913 - every read waits
                 try:
                     async with asyncio.timeout(every):
                         results.append(await anext(stream))

@@ -657,7 +657,8 @@ async def read() -> None:
     assert_type(await anext(number("1" for _ in range(3))), int)
     async for result in (page | lines | some)(["1"]):
         assert_type(result, int)
-    async with (page | rows)(["1"]) as stream:
+    pipeline = page | rows
+    async with pipeline(["1"]) as stream:
         assert_type(stream, Stream[list[Row]])
         async for found in stream:
             assert_type(found, list[Row])
