@@ -653,7 +653,8 @@ async def test_skip_item_splits_a_batch_until_the_bad_items_stand_alone(
     assert counts.emitted == 8 - len(picky.bad)
     assert counts.retried == (attempts - 1) * sum(picky.refuses(call) for call in calls)
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == len(picky.bad)
+    for bad, record in zip(sorted(picky.bad), warnings, strict=True):
+        assert f"stage 'Picky' (1 of 1), batch of items {bad} to {bad}" in record.getMessage()
 
 
 @pytest.mark.parametrize("size", range(1, 12))
@@ -916,6 +917,33 @@ async def test_stop_drops_a_remainder_that_is_to_be_dropped() -> None:
         stream.stop()
         assert [result async for result in stream] == []
         assert stream.statistics().stages[0].dropped == 1
+
+
+@in_both_modes
+async def test_stop_loses_nothing_that_has_been_read(mode: str) -> None:
+    read: list[int] = []
+    more, go_on = anyio.Event(), anyio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        for item in itertools.count():
+            if item == 2:
+                await more.wait()
+            read.append(item)
+            yield item
+
+    async def work(batch: list[int]) -> list[int]:
+        await go_on.wait()
+        return batch
+
+    task = batch_task(max_size=1)(work).with_context(buffer_size=1)
+    async with task.with_execution_mode(mode)(source()) as stream:
+        await all_blocked()
+        # One item is being worked on, one waits, and there is no room for the next.
+        more.set()
+        stream.stop()
+        await all_blocked()
+        go_on.set()
+        assert [result async for result in stream] == read
 
 
 @in_both_modes

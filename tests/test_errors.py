@@ -1263,6 +1263,22 @@ async def test_a_generator_that_failed_after_giving_a_value_is_not_tried_again(
     assert starts == [7]
 
 
+@in_both_modes
+async def test_a_generator_that_gave_none_has_given_nothing(mode: str) -> None:
+    starts: list[int] = []
+
+    @single_task(retry_attempts=2, retry_delay=0)
+    def pages(item: int) -> Iterator[int | None]:
+        starts.append(item)
+        yield None
+        if len(starts) == 1:
+            raise ValueError
+        yield item
+
+    assert await pages.with_execution_mode(mode)([7]).collect() == [7]
+    assert starts == [7, 7]
+
+
 @pytest.mark.virtual_time
 async def test_the_tries_of_a_generator_come_after_the_delays() -> None:
     starts: list[float] = []

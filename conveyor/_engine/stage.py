@@ -109,10 +109,11 @@ class Stage:
 
     def statistics(self) -> StageStatistics:
         counts = self.counts
+        bypassed = counts.bypassed - sum(type(value) is Bypass for value in self._backlog)
         return StageStatistics(
             name=self.spec.name,
             received=self._intake.received,
-            emitted=self._outlet.sent - counts.bypassed,
+            emitted=self._outlet.sent - bypassed,
             filtered=counts.filtered,
             skipped=counts.skipped,
             failed=counts.failed,
