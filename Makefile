@@ -26,8 +26,7 @@ demo: $(VENV)/.ready-demo
 
 # With ARGS only a part of the tests runs, so the coverage is shown and not judged.
 test: $(VENV)/.ready-test
-	$(python) -m coverage run -m pytest $(ARGS)
-	$(python) -m coverage report $(if $(strip $(ARGS)),--fail-under=0)
+	$(python) -m pytest -n auto --cov $(if $(strip $(ARGS)),--cov-fail-under=0) $(ARGS)
 
 check: $(VENV)/.ready-check
 	$(python) -m ruff format --check .

@@ -26,7 +26,7 @@ from typing import (
 
 from ._engine.inputs import Resource
 from ._errors import ErrorHandler, HandlerFunction
-from ._pipeline import Task
+from ._pipeline import Pipeline, Task
 from ._spec import (
     BatchSpec,
     OnBatchError,
@@ -393,6 +393,8 @@ def _decorate(kind: type[Spec], func: Any, options: Mapping[str, object]) -> Any
             raise TypeError(f"unknown option {name!r}; the options are {', '.join(known)}")
 
     def make(func: Any) -> Task[Any, Any, Any]:
+        if isinstance(func, Pipeline):
+            raise TypeError(f"a task is made of a function, and {func!r} is one already")
         return Task(make_spec(kind, func, options))
 
     return make if func is None else make(func)

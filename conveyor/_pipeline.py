@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from types import GenericAlias, MappingProxyType, MethodType
+from types import GenericAlias, MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Self, TypeVar, overload
 
 from ._context import ExecutionMode, PipelineContext, merge_settings
@@ -176,6 +176,8 @@ class Pipeline(Generic[In, Out, Item]):
         return pipeline
 
     def _stream(self, data: Any, settings: Mapping[str, Any]) -> Stream[Out]:
+        if isinstance(data, Pipeline):
+            raise TypeError(f"a pipeline reads data, not {data!r}: join the two with `|`")
         specs = [task.spec for task in self.stages]
         return Stream(specs, data, PipelineContext(**settings))
 
@@ -233,10 +235,10 @@ class Task(Pipeline[TaskIn, TaskOut, TaskItem]):
     if not TYPE_CHECKING:
 
         def __get__(self, instance, owner=None):
-            """Bind a task made of a method to its instance."""
-            if instance is None:
-                return self
-            return type(self)(replace(self.spec, func=MethodType(self.spec.func, instance)))
+            """Bind a task as its function would be bound: to an instance, or to a class."""
+            func = self.spec.func
+            bound = func.__get__(instance, owner) if hasattr(func, "__get__") else func
+            return self if bound is func else type(self)(replace(self.spec, func=bound))
 
 
 if TYPE_CHECKING:

@@ -90,7 +90,8 @@ class Spec:
     kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        if not callable(self.func):
+        # A class method can be called once the task has been looked up in its class.
+        if not (callable(self.func) or isinstance(self.func, classmethod)):
             raise TypeError(f"a task is made of a function, not of {self.func!r}")
         check_count("retry_attempts", self.retry_attempts)
         _check_seconds("retry_delay", self.retry_delay, zero=True, none=False)
@@ -176,10 +177,6 @@ def option_names(kind: type[Spec]) -> tuple[str, ...]:
 
 def make_spec(kind: type[Spec], func: Callable[..., Any], options: Mapping[str, Any]) -> Spec:
     """Return the checked description of a task."""
-    if isinstance(func, staticmethod | classmethod):
-        raise TypeError(
-            f"@{type(func).__name__} must stand above the task's decorator, not below it"
-        )
     if inspect.iscoroutine(func):
         func.close()
         raise TypeError("a task is made of a function, not of a coroutine: leave out the call")

@@ -327,7 +327,7 @@ async def test_waits(number):
         await anyio.Event().wait()
 """)
     result.assert_outcomes(failed=2)
-    assert result.stdout.str().count("number=51") == 2
+    assert result.stdout.str().count("number=51") >= 2  # again in the summary, where CI is set
 
 
 # --- schedules

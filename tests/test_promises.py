@@ -406,3 +406,22 @@ async def test_two_runs_of_a_pipeline_do_not_know_of_each_other() -> None:
     assert one.data == two.data == {"a": 1}
     assert one.data is not two.data
     assert get_current_context() is None
+
+
+async def test_endless_generators_do_not_starve_each_other() -> None:
+    """Though they never wait, and the consumer is slower than they are."""
+
+    @single_task
+    def forever(item: int) -> Iterator[int]:
+        while True:
+            yield item
+
+    seen: set[int] = set()
+    count = 0
+    async for item in forever.with_context(buffer_size=4).as_completed(range(5)):
+        await checkpoint()
+        seen.add(item)
+        count += 1
+        if seen == set(range(5)):
+            break
+        assert count < 2000

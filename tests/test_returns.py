@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import namedtuple
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import anyio
@@ -29,6 +29,37 @@ def generator(*values: Any) -> Iterator[Any]:
 async def async_generator(*values: Any) -> AsyncIterator[Any]:
     for value in values:
         yield value
+
+
+class OwnGenerator(Generator[int, None, None]):
+    """A generator that is no generator function's."""
+
+    def __init__(self, *values: int) -> None:
+        self.values = list(values)
+
+    def send(self, value: None) -> int:
+        if not self.values:
+            raise StopIteration
+        return self.values.pop(0)
+
+    def throw(self, *error: Any) -> int:
+        raise error[0]
+
+
+class OwnAsyncGenerator(AsyncGenerator[int, None]):
+    """The same, async."""
+
+    def __init__(self, *values: int) -> None:
+        self.values = list(values)
+
+    async def asend(self, value: None) -> int:
+        await checkpoint()
+        if not self.values:
+            raise StopAsyncIteration
+        return self.values.pop(0)
+
+    async def athrow(self, *error: Any) -> int:
+        raise error[0]
 
 
 # What is returned, and its results: in the last place, and before a `|`.
@@ -66,6 +97,8 @@ TABLE: dict[str, tuple[Callable[[], Any], list[Any], list[Any]]] = {
     "empty generator": (lambda: generator(), [], []),
     "async generator": (lambda: async_generator(1, 2), [1, 2], [1, 2]),
     "async generator with None": (lambda: async_generator(1, None, 2, None), [1, 2], [1, 2]),
+    "generator of one's own": (lambda: OwnGenerator(1, 2), [1, 2], [1, 2]),
+    "async generator of one's own": (lambda: OwnAsyncGenerator(1, 2), [1, 2], [1, 2]),
     "empty async generator": (lambda: async_generator(), [], []),
 }
 TABLE |= {repr(value): (lambda value=value: value, [value], [value]) for value in ONE_FOR_ONE}
@@ -450,8 +483,8 @@ async def test_a_class_method_can_be_a_task() -> None:
     class Shop:
         factor = 10
 
-        @classmethod
         @single_task
+        @classmethod
         async def price(cls, item: int) -> int:
             return item * cls.factor
 
@@ -577,6 +610,30 @@ async def test_a_generator_is_paused_while_the_next_task_is_busy(
         await all_blocked()
         # Two are with the next task, the link may be full, and one is in hand.
         assert 2 < len(made) <= 2 + buffer_size + 1
+
+
+@pytest.mark.parametrize("buffer_size", [1, 10])
+async def test_as_completed_several_generators_are_paused_together_and_none_starves(
+    buffer_size: int,
+) -> None:
+    made, taken = [0, 0, 0], [0, 0, 0]
+
+    @single_task
+    async def give(item: int) -> AsyncIterator[tuple[int, int]]:
+        while True:
+            made[item] += 1
+            yield item, made[item]
+            await checkpoint()
+
+    async with give.with_context(buffer_size=buffer_size).as_completed(range(3)) as stream:
+        for total in range(1, 50):
+            item, value = await anext(stream)
+            taken[item] += 1
+            assert value == taken[item]
+            await all_blocked()
+            # Beside what was taken, the link is full, and each has one more in hand.
+            assert sum(made) <= total + buffer_size + 3
+    assert min(taken) > 1
 
 
 @endless_kinds

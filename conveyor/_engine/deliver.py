@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._errors import ErrorHandler, Failure
 from .._spec import BatchSpec
 from .call import Kind, Started, keep_context
-from .log import logger
+from .log import annotate, logger
 from .signals import Bypass, Failed
 
 if TYPE_CHECKING:
@@ -80,10 +80,8 @@ class Delivery:
             for earlier in self._values:
                 stage.put(earlier)
             self._values.clear()
-            stage.put(value)
-            await stage.flush()
+            await stage.give(value)
         await stage.breathe(self)
-        stage.wake_keeper()  # as this worker goes on with its generator
 
     # Errors
 
@@ -110,7 +108,7 @@ class Delivery:
         stage.counts.failed += size
         match spec.on_error:
             case "fail":
-                error.add_note(self._where(size))
+                annotate(error, self._where(size))
                 stage.fail(self._position, error)
                 return False
             case "emit_failure":
@@ -147,6 +145,6 @@ class Delivery:
         logger.warning("%s: skipped", self._where(size), exc_info=error)
 
     def _where(self, size: int) -> str:
-        if not isinstance(self._stage.spec, BatchSpec):
+        if size == 1:
             return f"{self._stage}, item {self._number}"
         return f"{self._stage}, batch of items {self._number} to {self._number + size - 1}"

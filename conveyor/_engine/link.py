@@ -26,7 +26,7 @@ class Link:
     ``len(taken) + len(open) <= size``. `open` is the one list that is in the stream, or in
     the hands of a receiver that was woken with it and has not run yet; ``None`` when there
     is no such list, and then any receiver in `receive` sleeps.
-    At most one task waits for room at a time; receivers may be many.
+    `blocked` is there while tasks may wait for room; it is set when there is some.
     """
 
     __slots__ = (
@@ -77,15 +77,12 @@ class Link:
     async def wait_room(self) -> None:
         """Wait until there is room. A checkpoint if it waits; cancelling loses nothing."""
         while len(self) >= self.size:
-            event = self.blocked = Event()
-            try:
-                await event.wait()
-            finally:
-                if self.blocked is event:
-                    self.blocked = None
+            if self.blocked is None:
+                self.blocked = Event()
+            await self.blocked.wait()
 
     def unblock(self) -> None:
-        """Let a waiting sender go on, if by now there is room worth it."""
+        """Let waiting senders go on, if by now there is room worth it."""
         if self.blocked is not None and len(self) <= self._low:
             self.blocked.set()
             self.blocked = None

@@ -27,7 +27,7 @@ from .cleanup import Cleanup
 from .inputs import Inputs
 from .later import Later
 from .link import Link, TimedLink
-from .log import lost
+from .log import annotate, lost
 from .source import Source
 from .stage import Stage
 from .turn import Turn
@@ -158,7 +158,7 @@ class Run:
                         try:
                             caller.bind(*await inputs.resolve(caller.spec))
                         except Exception as error:
-                            error.add_note(f"{stage}, side inputs")
+                            annotate(error, f"{stage}, side inputs")
                             raise
                     with self._work:
                         async with create_task_group() as group:

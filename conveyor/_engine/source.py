@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope
 
 from .cleanup import Cleanup, close_iterator
+from .log import annotate
 from .signals import Bypass
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Source:
         if self._in_hand is not _NOTHING:  # stopped in the middle
             await self._send(self._in_hand)
         if failure is not None:
-            failure.add_note(f"input, item {self.read}")
+            annotate(failure, f"input, item {self.read}")
             self._shared.input_failed(failure)
             await self._send(Bypass(error=failure))
 

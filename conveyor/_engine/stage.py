@@ -23,6 +23,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope, Event, create_task_group
+from anyio.lowlevel import checkpoint
 
 from .._context import current_context
 from .._spec import BatchSpec
@@ -166,7 +167,7 @@ class Stage:
                 self._shared.leave(error)
             finally:
                 self._workers.discard(worker)
-                self.wake_keeper()
+                self._wake_keeper()
 
     async def _serve(self, worker: Worker) -> None:
         inlet, intake, kinds, order = self._inlet, self._intake, self.kinds, self._order
@@ -207,7 +208,7 @@ class Stage:
                 if taken and inlet.open is None:
                     inlet.nudge()
             elif self._keeper is not None:
-                self.wake_keeper()
+                self._wake_keeper()
             elif len(self._workers) < limit:
                 self._spawn()
 
@@ -279,6 +280,7 @@ class Stage:
         """Let others run if `who` has worked for long. Sometimes a checkpoint."""
         if self._shared.turn.is_over(who):
             await self._give_way()
+            self._wake_keeper()
 
     async def _give_way(self) -> None:
         # Nobody else of this stage may use the time: it is for what has left the stage.
@@ -289,7 +291,7 @@ class Stage:
             self._yielding -= 1
 
     # The gate is closed while a result cannot leave, while others of the run are let run, and while
-    # the window is full. Whoever opens it looks for a unit next, or calls `wake_keeper`.
+    # the window is full. Whoever opens it looks for a unit next, or wakes the keeper.
 
     async def _keep_gate(self, worker: Worker) -> None:
         worker.position = IDLE
@@ -300,8 +302,7 @@ class Stage:
             if self._keeper is event:
                 self._keeper = None
 
-    def wake_keeper(self) -> None:
-        """Let the worker that waits at the gate look again."""
+    def _wake_keeper(self) -> None:
         if self._keeper is not None:
             self._keeper.set()
             self._keeper = None
@@ -345,6 +346,24 @@ class Stage:
             event = Event()
             order.hold(position, event)
             await event.wait()
+
+    async def give(self, value: Any) -> None:
+        """Send a generator's value whose turn has come, once there is room.
+
+        Until then the worker has it in hand, and not the backlog, which would close the gate:
+        endless generators that never wait would keep other items from being started.
+        """
+        waited = False
+        while True:
+            if self._backlog:
+                await self.flush()
+                self._wake_keeper()
+            if self._outlet.send_nowait(value):
+                break
+            await self._outlet.wait_room()
+            waited = True
+        if waited:
+            await checkpoint()  # others have waited as well, and this one could take all the room
 
     async def flush(self) -> None:
         """Wait until everything whose turn has come is in the output."""
