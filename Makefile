@@ -25,8 +25,9 @@ demo: $(VENV)/.ready-demo
 	$(python) examples/stdlib_census.py $(ARGS)
 
 # With ARGS only a part of the tests runs, so the coverage is shown and not judged.
+COVERAGE ?= --cov $(if $(strip $(ARGS)),--cov-fail-under=0)
 test: $(VENV)/.ready-test
-	$(python) -m pytest -n auto --cov $(if $(strip $(ARGS)),--cov-fail-under=0) $(ARGS)
+	$(python) -m pytest -n auto $(COVERAGE) $(ARGS)
 
 check: $(VENV)/.ready-check
 	$(python) -m ruff format --check .

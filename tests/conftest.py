@@ -26,12 +26,14 @@ from anyio.lowlevel import checkpoint
 
 from _virtual import ShuffledLoop, VirtualTimeLoop, all_trio_tasks, unless_stuck
 
-# Both without a deadline, since the first example pays for imports, and both random.
-hypothesis.settings.register_profile("dev", deadline=None, derandomize=False)
+# Without a deadline, since the first example pays for imports, and random. The thorough one is for
+# whoever has changed the engine:
+# HYPOTHESIS_PROFILE=thorough make test ARGS="-k properties --timeout 0"
+hypothesis.settings.register_profile("usual", deadline=None, derandomize=False, print_blob=True)
 hypothesis.settings.register_profile(
-    "ci", deadline=None, derandomize=False, max_examples=300, print_blob=True
+    "thorough", hypothesis.settings.get_profile("usual"), max_examples=3000
 )
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 # The schedules of ShuffledLoop. Hypothesis knows of it, as it does of trio's, so a test that draws
 # `st.random_module()` tries many schedules and names the seed of one that fails.
