@@ -25,7 +25,7 @@ LAYERS = [
     ],
     ["_engine.link", "_engine.cleanup"],
     ["_engine.call", "_engine.source", "_engine.inputs", "_engine.intake"],
-    ["_engine.deliver"],
+    ["_engine.outlet", "_engine.deliver"],
     ["_engine.stage"],
     ["_engine.run"],
     ["_stream"],

@@ -38,7 +38,7 @@ class Delivery:
     async def deliver(self, unit: Any, result: Any) -> None:
         """Deliver what the function made of `unit`."""
         if await self._resolve(unit, result):
-            self._stage.settle(self._position, self._values)
+            self._stage.outlet.settle(self._position, self._values)
 
     async def _resolve(self, unit: Any, result: Any) -> bool:
         """Collect or stream `result`; false if it ends the run, and nothing comes after it."""
@@ -76,11 +76,12 @@ class Delivery:
         if value is None:
             stage.counts.filtered += 1
         else:
-            await stage.turn_of(self._position)
+            outlet = stage.outlet
+            await outlet.turn_of(self._position)
             for earlier in self._values:
-                stage.put(earlier)
+                outlet.put(earlier)
             self._values.clear()
-            await stage.give(value)
+            await outlet.give(value)
         await stage.breathe(self)
 
     # Errors

@@ -60,7 +60,7 @@ class Shared:
 
     def note(self, error: BaseException) -> None:
         """Remember an error, so that it is logged in the end if the consumer does not get it."""
-        self._run.errors.append(error)
+        self._run.note(error)
 
     def leave(self, error: BaseException) -> None:
         """Raise on what ends a task from outside; anything else is the consumer's to handle.
@@ -104,7 +104,7 @@ class Run:
         )
         self.done = Event()
         self.error: BaseException | None = None
-        self.errors: list[BaseException] = []  # all that ended something, this one among them
+        self._errors: list[BaseException] = []  # all that ended something, this one among them
         self._scope = CancelScope()
         self._work = CancelScope()
         self._shared = shared = Shared(self, self.context, len(specs))
@@ -143,7 +143,7 @@ class Run:
         """Say that nothing of the run is left."""
         for link in self._links:
             link.close()
-        errors, self.errors = self.errors, []
+        errors, self._errors = self._errors, []
         for error in errors:
             if error is not self.error:
                 lost(error)
@@ -190,9 +190,14 @@ class Run:
 
     def set_error(self, error: BaseException) -> None:
         """Note what the run ends in, unless something else came first."""
-        self.errors.append(error)
+        self.note(error)
         if self.error is None:
             self.error = error
+
+    def note(self, error: BaseException) -> None:
+        """Remember an error: those that the consumer does not get are logged in the end."""
+        if not any(error is known for known in self._errors):
+            self._errors.append(error)
 
     def cancel_above(self, index: int) -> None:
         """End everything in front of stage `index`."""

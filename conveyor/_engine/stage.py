@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections import deque
-from collections.abc import Iterable
 from contextvars import copy_context
 from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope, Event, create_task_group
-from anyio.lowlevel import checkpoint
 
 from .._context import current_context
 from .._spec import BatchSpec
@@ -32,7 +29,7 @@ from .call import Caller, Tries, kinds_for
 from .deliver import Delivery
 from .intake import EMPTY, Batches, Intake, Items
 from .later import Later
-from .order import Order
+from .outlet import Outlet
 from .signals import Bypass, Failed
 
 if TYPE_CHECKING:
@@ -63,22 +60,19 @@ class Stage:
 
     In order, with units numbered at the entrance (`_admitted`)::
 
-        _order.next <= _admitted <= _order.next + _window
+        order.next <= _admitted <= order.next + _window
 
-    so units that run and results that wait for their turn are `_window` at most together.
-    Results whose turn has come and for which the output has no room are in `_backlog`, and
-    while one is there no unit is started.
+    so units that run and results that wait for their turn are `_window` at most together. While
+    the outlet has a backlog no unit is started.
     """
 
-    def __init__(
-        self, caller: Caller, index: int, inlet: Link, outlet: Link, shared: Shared
-    ) -> None:
+    def __init__(self, caller: Caller, index: int, inlet: Link, link: Link, shared: Shared) -> None:
         self.spec = spec = caller.spec
         self.index = index
         self.final: Bypass | None = None  # the error that is the last thing to leave the stage
         self.counts = Counts()
         self._inlet = inlet
-        self._outlet = outlet
+        self.outlet = Outlet(link, ordered=shared.ordered, opened=self._wake_keeper)
         self._caller = caller
         self._shared = shared
         self.kinds = kinds_for(spec, last=index == shared.stages - 1)
@@ -86,11 +80,8 @@ class Stage:
         self._intake: Intake = (
             Batches(inlet, spec, shared.clock) if isinstance(spec, BatchSpec) else Items(inlet)
         )
-        self._order: Order[Iterable[Any] | Event] | None = Order() if shared.ordered else None
         self._window = spec.limit + shared.context.buffer_size
         self._admitted = 0
-        self._backlog: deque[Any] = deque()
-        self._flushed: Event | None = None  # there while a worker waits for room in the output
         self._keeper: Event | None = None  # there while a worker waits for the gate to open
         self._timed = False  # whether a worker sleeps until a batch is due
         self._yielding = 0  # workers that let other stages run
@@ -110,11 +101,10 @@ class Stage:
 
     def statistics(self) -> StageStatistics:
         counts = self.counts
-        bypassed = counts.bypassed - sum(type(value) is Bypass for value in self._backlog)
         return StageStatistics(
             name=self.spec.name,
             received=self._intake.received,
-            emitted=self._outlet.sent - bypassed,
+            emitted=self.outlet.emitted,
             filtered=counts.filtered,
             skipped=counts.skipped,
             failed=counts.failed,
@@ -140,10 +130,10 @@ class Stage:
                 async with self._group:
                     await self.work(self._hire())
                 if self.final is not None:
-                    self.put(self.final)
-                await self.flush()
+                    self.outlet.put(self.final)
+                await self.outlet.flush()
         finally:
-            self._outlet.close_sender()
+            self.outlet.link.close_sender()
 
     # Workers
 
@@ -170,8 +160,9 @@ class Stage:
                 self._wake_keeper()
 
     async def _serve(self, worker: Worker) -> None:
-        inlet, intake, kinds, order = self._inlet, self._intake, self.kinds, self._order
-        taken, send, backlog = inlet.taken, self._outlet.send_nowait, self._backlog
+        inlet, intake, kinds, outlet = self._inlet, self._intake, self.kinds, self.outlet
+        taken, send = inlet.taken, outlet.link.send_nowait
+        order, backlog = outlet.order, outlet.backlog
         limit, window, turn = self.spec.limit, self._window, self._shared.turn
         call = self._caller.plan()
         more = True
@@ -229,12 +220,12 @@ class Stage:
                     backlog.append(result)
                 order.next = position + 1
                 if order.waiting:
-                    self._release()
+                    outlet.release()
             else:
                 order.waiting[position] = (result,)
             worker.position = DONE
-            if backlog and self._flushed is None:
-                await self.flush()
+            if backlog and not outlet.flushing:
+                await outlet.flush()
             if turn.is_over(worker):
                 await self._give_way()
 
@@ -307,90 +298,19 @@ class Stage:
             self._keeper.set()
             self._keeper = None
 
-    # Results
-
-    def put(self, value: Any) -> None:
-        """Send a value whose turn has come, or keep it for `flush`."""
-        if type(value) is Bypass:
-            self.counts.bypassed += 1
-        if self._backlog or not self._outlet.send_nowait(value):
-            self._backlog.append(value)
-
-    def settle(self, position: int, values: Iterable[Any]) -> None:
-        """Give all that came of a unit; in order, once everything before it is given."""
-        order = self._order
-        if order is not None and position != order.next:
-            order.hold(position, values)
-            return
-        for value in values:
-            self.put(value)
-        if order is not None:
-            order.settle()
-            self._release()
-
-    def _release(self) -> None:
-        order = self._order
-        assert order is not None
-        while (entry := order.pop()) is not None:
-            if isinstance(entry, Event):
-                entry.set()  # a generator, that gives its values itself and settles then
-                break
-            for value in entry:
-                self.put(value)
-            order.settle()
-
-    async def turn_of(self, position: int) -> None:
-        """Wait until everything before `position` is given."""
-        order = self._order
-        if order is not None and position != order.next:
-            event = Event()
-            order.hold(position, event)
-            await event.wait()
-
-    async def give(self, value: Any) -> None:
-        """Send a generator's value whose turn has come, once there is room.
-
-        Until then the worker has it in hand, and not the backlog, which would close the gate:
-        endless generators that never wait would keep other items from being started.
-        """
-        waited = False
-        while True:
-            if self._backlog:
-                await self.flush()
-                self._wake_keeper()
-            if self._outlet.send_nowait(value):
-                break
-            await self._outlet.wait_room()
-            waited = True
-        if waited:
-            await checkpoint()  # others have waited as well, and this one could take all the room
-
-    async def flush(self) -> None:
-        """Wait until everything whose turn has come is in the output."""
-        while self._backlog:
-            if self._flushed is not None:
-                await self._flushed.wait()
-                continue
-            event = self._flushed = Event()
-            try:
-                await self._outlet.wait_room()
-                while self._backlog and self._outlet.send_nowait(self._backlog[0]):
-                    self._backlog.popleft()
-            finally:
-                self._flushed = None
-                event.set()
+    # Endings
 
     async def _pass_by(self, position: int, bypass: Bypass) -> None:
         if bypass.error is not None:
             self.final = bypass  # the last of the input: it leaves after all that was before it
             self._closing = True
             return
-        self.settle(position, (bypass,))
-        await self.flush()
+        self.outlet.settle(position, (bypass,))
+        await self.outlet.flush()
 
     def fail(self, position: int, error: Exception) -> None:
         """End the run in an error, in its place: what is before it is still delivered."""
-        if self._order is None:
+        if self.outlet.order is None:
             self._shared.fail(error)
             return
         self._shared.note(error)
@@ -399,7 +319,7 @@ class Stage:
         self._failed_at = position
         self.final = Bypass(error=error)
         self._closing = True
-        self._order.cut(position)
+        self.outlet.order.cut(position)
         for worker in self._workers:
             if worker.position > position:
                 worker.scope.cancel()
@@ -409,10 +329,9 @@ class Stage:
 class Counts:
     """What is counted where it happens; everything else is derived when it is asked for."""
 
-    __slots__ = ("bypassed", "failed", "filtered", "skipped")
+    __slots__ = ("failed", "filtered", "skipped")
 
     def __init__(self) -> None:
         self.filtered = 0
         self.skipped = 0
         self.failed = 0
-        self.bypassed = 0  # failures and errors that left the stage beside its results
