@@ -19,7 +19,7 @@ class Intake(Protocol):
     """Makes units of what a link holds.
 
     Attributes:
-        received: Items taken so far.
+        received: Items taken so far, where a unit is not an item.
         dropped: Items left out at the end.
     """
 
@@ -40,22 +40,17 @@ class Items:
     """Every item is a unit."""
 
     due = math.inf
+    received = 0
     dropped = 0
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._taken = link.taken
-        self.received = 0
 
     def take(self) -> Any:
         if not self._taken and not self._link.refill():
             return EMPTY
-        item = self._taken.popleft()
-        if self._link.blocked is not None:
-            self._link.unblock()
-        if type(item) is not Bypass:
-            self.received += 1
-        return item
+        return self._taken.popleft()
 
 
 class Batches:
@@ -81,12 +76,6 @@ class Batches:
         return self._filling.due
 
     def take(self) -> Any:
-        unit = self._take()
-        if self._link.blocked is not None:
-            self._link.unblock()
-        return unit
-
-    def _take(self) -> Any:
         taken, stamps, filling = self._link.taken, self._stamps, self._filling
         while self._last is None and (taken or self._link.refill()):
             item = taken.popleft()

@@ -64,14 +64,14 @@ class Link:
     def send_nowait(self, item: Any) -> bool:
         """Send `item` if there is room, and say whether there was."""
         current = self.open
-        if current is None:
-            if len(self.taken) >= self.size:
-                return False
-            self._wake([item])
-        elif len(current) + len(self.taken) < self.size:
-            current.append(item)
-        else:
+        if current is not None:  # the usual way
+            if len(current) + len(self.taken) < self.size:
+                current.append(item)
+                return True
             return False
+        if len(self.taken) >= self.size:
+            return False
+        self._wake([item])
         return True
 
     async def wait_room(self) -> None:

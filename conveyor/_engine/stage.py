@@ -17,6 +17,7 @@ import inspect
 import math
 from contextvars import copy_context
 from functools import partial
+from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from .intake import EMPTY, Batches, Intake, Items
 from .later import Later
 from .outlet import Outlet
 from .signals import Bypass, Failed
+from .turn import SLICE
 
 if TYPE_CHECKING:
     from .link import Link
@@ -82,6 +84,7 @@ class Stage:
         )
         self._window = spec.limit + shared.context.buffer_size
         self._admitted = 0
+        self._passed = 0  # of these, what only passes the stage by
         self._keeper: Event | None = None  # there while a worker waits for the gate to open
         self._timed = False  # whether a worker sleeps until a batch is due
         self._yielding = 0  # workers that let other stages run
@@ -103,7 +106,7 @@ class Stage:
         counts = self.counts
         return StageStatistics(
             name=self.spec.name,
-            received=self._intake.received,
+            received=self._intake.received if self._batch else self._admitted - self._passed,
             emitted=self.outlet.emitted,
             filtered=counts.filtered,
             skipped=counts.skipped,
@@ -165,6 +168,7 @@ class Stage:
         order, backlog = outlet.order, outlet.backlog
         limit, window, turn = self.spec.limit, self._window, self._shared.turn
         call = self._caller.plan()
+        items = not self._batch
         more = True
         turn.begin(worker)
         while not self._closing:
@@ -180,7 +184,10 @@ class Stage:
                 else:
                     more = await self._sleep(worker, math.inf)
                 continue
-            unit = intake.take()
+            # What `Items.take` does, in the place where every item passes.
+            unit = taken.popleft() if taken and items else intake.take()
+            if inlet.blocked is not None:
+                inlet.unblock()
             if unit is EMPTY:
                 if not more:
                     return
@@ -191,7 +198,7 @@ class Stage:
             if type(unit) is Bypass:
                 await self._pass_by(position, unit)
                 continue
-            number = intake.received - (len(unit) if self._batch else 1)
+            number = position - self._passed if items else intake.received - len(unit)
             worker.position = position
 
             # Somebody has to look for the next unit, should the function suspend.
@@ -226,7 +233,9 @@ class Stage:
             worker.position = DONE
             if backlog and not outlet.flushing:
                 await outlet.flush()
-            if turn.is_over(worker):
+            if turn.holder is not worker:
+                turn.begin(worker)
+            elif perf_counter() - turn.since > SLICE:
                 await self._give_way()
 
     async def _sleep(self, worker: Worker, due: float) -> bool:
@@ -301,6 +310,7 @@ class Stage:
     # Endings
 
     async def _pass_by(self, position: int, bypass: Bypass) -> None:
+        self._passed += 1
         if bypass.error is not None:
             self.final = bypass  # the last of the input: it leaves after all that was before it
             self._closing = True
