@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
 
@@ -24,6 +25,7 @@ from ._engine.log import lost
 from ._engine.run import Run, sole
 from ._engine.signals import Bypass
 from ._engine.source import check_source
+from ._engine.turn import SLICE
 from ._errors import EmptyInputError, StreamConsumedError
 from ._spec import Spec
 from ._stats import StageStatistics, StreamStatistics
@@ -113,8 +115,11 @@ class Stream(Generic[Out]):
         self._reading = True
         try:
             # In the link's name: nothing of the run may hold the stream, or it is never dropped.
-            if run.turn.is_over(results):
-                await run.turn.give_way()
+            turn = run.turn
+            if turn.holder is not results:
+                turn.begin(results)
+            elif perf_counter() - turn.since > SLICE:
+                await turn.give_way()
             while True:
                 if taken or results.refill():
                     result = taken.popleft()
