@@ -27,10 +27,10 @@ class Counting:
             self.read += 1
             yield item
 
-    async def slowly(self) -> AsyncIterator[int]:
+    async def slowly(self, seconds: float) -> AsyncIterator[int]:
         for item in self.items():
-            await checkpoint()
             yield item
+            await anyio.sleep(seconds)
 
 
 async def until_quiet(turns: int = 2000) -> None:
@@ -101,6 +101,25 @@ async def test_a_slow_head_stops_the_intake_at_the_window(limit: int, buffer_siz
         assert first.received < source.read <= first.received + buffer_size + 1
         go.set()
     assert source.read < 100_000
+
+
+@in_both_modes
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("buffer_size", [1, 100])
+async def test_behind_a_slow_source_nothing_piles_up_and_nothing_waits(
+    mode: str, buffer_size: int
+) -> None:
+    source = Counting(20)
+    pipeline = (passing | passing).with_context(execution_mode=mode, buffer_size=buffer_size)
+    begin = anyio.current_time()
+    stream = pipeline(source.slowly(0.5))
+    async for item in stream:
+        assert anyio.current_time() == begin + item * 0.5
+        assert source.read == item + 1
+        statistics = stream.statistics()
+        assert [stage.queued for stage in statistics.stages] == [0, 0]
+        assert [stage.received for stage in statistics.stages] == [item + 1, item + 1]
+    assert source.read == 20
 
 
 @pytest.mark.virtual_time
