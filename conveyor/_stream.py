@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 from time import perf_counter
@@ -13,6 +14,7 @@ from anyio import (
     CancelScope,
     ClosedResourceError,
     create_task_group,
+    current_effective_deadline,
     get_cancelled_exc_class,
 )
 from anyio.abc import TaskGroup
@@ -261,6 +263,12 @@ class Stream(Generic[Out]):
             await group.__aexit__(None, None, None)  # noqa: ASYNC102 - ends with the run, that was cancelled
         except BaseExceptionGroup as wrapped:
             raise sole(wrapped) from None  # the run raises nothing: this came in, as Ctrl-C does
+        except get_cancelled_exc_class():  # noqa: ASYNC103 - see below
+            if exc is None or current_effective_deadline() != -math.inf:
+                raise
+            # Else the body's own exception passes, as it would without the block. Nothing is
+            # swallowed: a cancelled scope cancels again at the next checkpoint, where asyncio's
+            # own Task.cancel() comes but once.
         error, run.error = run.error, None
         if error is not None and error is not exc:
             if exc is None and not isinstance(error, Exception):

@@ -31,7 +31,7 @@ LAYERS = [
     ["_stream"],
     ["_pipeline"],
     ["_decorators"],
-    ["__init__", "testing"],
+    ["__init__"],
 ]
 # These decide and never wait, so that they can be tested without an event loop.
 PURE = ["_engine.order", "_engine.batch", "_engine.pace", "_errors", "_spec", "_stats"]

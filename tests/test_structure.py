@@ -348,6 +348,20 @@ async def test_the_blocks_own_exception_passes_as_it_is(mode: str) -> None:
 
 
 @in_both_modes
+async def test_the_blocks_own_exception_passes_though_the_block_was_cancelled(mode: str) -> None:
+    watched = Watched()
+    with pytest.raises(KeyError, match="mine"), anyio.CancelScope() as scope:
+        async with watched.stream(mode) as stream:
+            await anext(stream)
+            try:
+                scope.cancel()
+                await checkpoint()
+            finally:
+                raise KeyError("mine")
+    assert watched.open == 0
+
+
+@in_both_modes
 async def test_a_stages_exception_passes_the_block_as_it_is(mode: str) -> None:
     error = ValueError("of the stage")
 
