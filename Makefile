@@ -4,6 +4,7 @@
 #   make demo ARGS="--backend trio"            the demo, with its options
 #   make test ARGS="-k order"                  some of the tests
 #   make test VENV=.venv-3.12 PYTHON=python3.12
+#   make bench ARGS=--quick                    the benchmarks, small; all of them take ten minutes
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,8 +18,10 @@ needs_test := -e '.[trio,uvloop]' --group test
 needs_check := -e '.[trio,uvloop]' --group lint --group typing
 needs_docs := -e . --group docs
 needs_format := --group lint
+needs_bench := -e '.[trio,uvloop]' --group bench
+needs_predecessor := --group bench-predecessor
 
-.PHONY: demo test check docs format clean
+.PHONY: demo test check docs format bench clean
 .NOTPARALLEL: # one pip at a time in one environment
 
 demo: $(VENV)/.ready-demo
@@ -32,7 +35,7 @@ test: $(VENV)/.ready-test
 check: $(VENV)/.ready-check
 	$(python) -m ruff format --check .
 	$(python) -m ruff check .
-	$(python) -m flake8 conveyor tests examples
+	$(python) -m flake8 conveyor tests examples benchmarks
 	$(python) -m mypy
 	$(python) -m pyright --pythonpath $(python)
 	$(python) -m pytest tests/test_layers.py
@@ -44,8 +47,15 @@ format: $(VENV)/.ready-format
 	$(python) -m ruff check --fix-only .
 	$(python) -m ruff format .
 
+# In an environment of its own, so that no peer has a say in what the tests run on. And one more for
+# conveyor-streaming, whose package is called `conveyor` too.
+bench:
+	@$(MAKE) --no-print-directory VENV=$(VENV)-bench $(VENV)-bench/.ready-bench
+	@$(MAKE) --no-print-directory VENV=$(VENV)-predecessor $(VENV)-predecessor/.ready-predecessor
+	$(VENV)-bench/bin/python -m benchmarks --conveyor-streaming $(VENV)-predecessor/bin/python $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist docs/_build htmlcov .coverage .coverage.*
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-predecessor build dist docs/_build htmlcov .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find conveyor tests examples docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -24,7 +24,6 @@ from typing import (
     overload,
 )
 
-from ._engine.inputs import Resource
 from ._errors import ErrorHandler, HandlerFunction
 from ._pipeline import Pipeline, Task
 from ._spec import (
@@ -33,7 +32,6 @@ from ._spec import (
     OnError,
     RetryOn,
     SingleSpec,
-    Spec,
     make_spec,
     option_names,
 )
@@ -41,39 +39,37 @@ from ._spec import (
 T = TypeVar("T")
 
 
-class TaskOptions(TypedDict, total=False):
-    """What both decorators take; `single_task` says what it means."""
-
-    retry_attempts: int
-    retry_delay: float
-    retry_exponential_backoff: bool
-    retry_max_delay: float
-    retry_jitter: bool
-    retry_on: RetryOn
-    timeout: float | None
-    error_handler: ErrorHandler | HandlerFunction | None
-    task_name: str | None
-    concurrency_limit: float | None
-
-
-class SingleOptions(TaskOptions, total=False):
-    """What `single_task` takes, but for ``spread``, which has a say in the task's type."""
-
-    on_error: OnError
-
-
-class BatchOptions(TaskOptions, total=False):
-    """What `batch_task` takes."""
-
-    max_size: Required[int]
-    min_size: int
-    max_wait: float | None
-    drop_remainder: bool
-    on_error: OnBatchError
-
-
 if TYPE_CHECKING:
+    from ._engine.inputs import Resource
     from ._pipeline import TaskWithInputs
+
+    class TaskOptions(TypedDict, total=False):
+        """What both decorators take; `single_task` says what it means."""
+
+        retry_attempts: int
+        retry_delay: float
+        retry_exponential_backoff: bool
+        retry_max_delay: float
+        retry_jitter: bool
+        retry_on: RetryOn
+        timeout: float | None
+        error_handler: ErrorHandler | HandlerFunction | None
+        task_name: str | None
+        concurrency_limit: float | None
+
+    class SingleOptions(TaskOptions, total=False):
+        """What `single_task` takes, but for ``spread``, which has a say in the task's type."""
+
+        on_error: OnError
+
+    class BatchOptions(TaskOptions, total=False):
+        """What `batch_task` takes."""
+
+        max_size: Required[int]
+        min_size: int
+        max_wait: float | None
+        drop_remainder: bool
+        on_error: OnBatchError
 
     # The overloads below tell apart what functions take and what they return, and lean on three
     # habits of the type checkers, which tests/typing holds them to:
@@ -386,7 +382,9 @@ def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
     return decorator
 
 
-def _decorate(kind: type[Spec], func: Any, options: Mapping[str, object]) -> Any:
+def _decorate(
+    kind: type[SingleSpec] | type[BatchSpec], func: Any, options: Mapping[str, object]
+) -> Any:
     known = option_names(kind)
     for name in options:
         if name not in known:
@@ -427,4 +425,6 @@ def resource(
         TypeError: If `factory` cannot be called; and when a run starts, if it makes no context
             manager.
     """
+    from ._engine.inputs import Resource  # to describe needs nothing else of the engine
+
     return Resource(factory)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Self, TypeVar, over
 
 from ._context import ExecutionMode, PipelineContext, merge_settings
 from ._spec import Spec, name_of
-from ._stream import Stream
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
@@ -18,6 +17,8 @@ TaskOut = TypeVar("TaskOut", covariant=True)
 if TYPE_CHECKING:
     # Type checkers know typing_extensions; at run time it would be a dependency.
     from typing_extensions import TypeVar as DefaultTypeVar
+
+    from ._stream import Stream
 
     Item = DefaultTypeVar("Item", covariant=True, default=Out)
     # Variables of its own: mypy up to 1.18 mixes up the defaults of inherited ones.
@@ -178,6 +179,8 @@ class Pipeline(Generic[In, Out, Item]):
     def _stream(self, data: Any, settings: Mapping[str, Any]) -> Stream[Out]:
         if isinstance(data, Pipeline):
             raise TypeError(f"a pipeline reads data, not {data!r}: join the two with `|`")
+        from ._stream import Stream  # brings the engine, which is needed from here on
+
         specs = [task.spec for task in self.stages]
         return Stream(specs, data, PipelineContext(**settings))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -27,7 +26,7 @@ def _check_seconds(name: str, value: object, *, zero: bool, none: bool) -> None:
     allowed += ", or None" if none else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be {allowed}, not {value!r}")
-    if math.isnan(value) or value < 0 or (value == 0 and not zero):
+    if value != value or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} must be {allowed}, not {value!r}")
 
 
@@ -70,7 +69,8 @@ def name_of(func: Callable[..., Any]) -> str:
     return name if isinstance(name, str) else type(func).__name__
 
 
-@dataclass(frozen=True, kw_only=True)
+# What a dataclass would bring that is not needed is left out: it takes time at every import.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
 class Spec:
     """What the two kinds of task have in common."""
 
@@ -130,7 +130,7 @@ class Spec:
         return replace(self, **options)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SingleSpec(Spec):
     """A function that is called with one item."""
 
@@ -144,7 +144,7 @@ class SingleSpec(Spec):
         _check_bool("spread", self.spread, none=True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BatchSpec(Spec):
     """A function that is called with a list of items."""
 
@@ -175,7 +175,9 @@ def option_names(kind: type[Spec]) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind) if f.name not in ("func", "args", "kwargs"))
 
 
-def make_spec(kind: type[Spec], func: Callable[..., Any], options: Mapping[str, Any]) -> Spec:
+def make_spec(
+    kind: type[SingleSpec] | type[BatchSpec], func: Callable[..., Any], options: Mapping[str, Any]
+) -> Spec:
     """Return the checked description of a task."""
     if inspect.iscoroutine(func):
         func.close()

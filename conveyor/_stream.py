@@ -23,11 +23,12 @@ from anyio.lowlevel import checkpoint
 from ._context import PipelineContext
 from ._engine import host
 from ._engine.later import Later
+from ._engine.link import Link
 from ._engine.log import lost
 from ._engine.run import Run, sole
 from ._engine.signals import Bypass
 from ._engine.source import check_source
-from ._engine.turn import SLICE
+from ._engine.turn import Turn
 from ._errors import EmptyInputError, StreamConsumedError
 from ._spec import Spec
 from ._stats import StageStatistics, StreamStatistics
@@ -61,9 +62,11 @@ class Stream(Generic[Out]):
         "_data",
         "_group",
         "_reading",
+        "_results",
         "_run",
         "_specs",
         "_state",
+        "_turn",
     )
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
@@ -76,6 +79,9 @@ class Stream(Generic[Out]):
         self._group: TaskGroup | None = None
         self._cancel_soon: Any = None
         self._reading = False
+        # The run's, while results may be taken without a look at the state; else None.
+        self._results: Link | None = None
+        self._turn: Turn | None = None
 
     def __repr__(self) -> str:
         names = " | ".join(spec.name for spec in self._specs)
@@ -107,32 +113,48 @@ class Stream(Generic[Out]):
             RuntimeError: If no event loop is running.
             Exception: What a task or the input failed with, itself, once all of the run is over.
         """
+        results = self._results
+        if results is not None and results.taken and not results.bypasses:  # the usual way
+            turn = self._turn
+            assert turn is not None
+            if turn.holder is results and perf_counter() < turn.end:
+                taken = results.taken
+                result = taken.popleft()
+                if results.blocked is not None and len(taken) <= results.low:
+                    results.unblock()
+                return result  # type: ignore[no-any-return]  # links carry anything
+        return await self._next()
+
+    def _is_over(self) -> bool:
+        return self._state is _State.OVER
+
+    async def _next(self) -> Out:
         run = self._run if self._run is not None else self._start()
         if self._reading:
             raise BusyResourceError("reading from")
-        if self._state is _State.OVER:
+        if self._is_over():
             raise StreamConsumedError
+        run.interrupt()
         results = run.results
-        taken = results.taken
-        self._reading = True
+        self._reading, self._results = True, None
         try:
             # In the link's name: nothing of the run may hold the stream, or it is never dropped.
-            turn = run.turn
-            if turn.holder is not results:
-                turn.begin(results)
-            elif perf_counter() - turn.since > SLICE:
-                await turn.give_way()
+            if run.turn.is_over(results):
+                await run.turn.give_way()
             while True:
-                if taken or results.refill():
-                    result = taken.popleft()
+                if results.taken or results.refill():
+                    result = results.taken.popleft()
                     if results.blocked is not None:
                         results.unblock()
                     if type(result) is not Bypass:
+                        self._turn = run.turn
+                        self._results = None if self._is_over() else results
                         return result  # type: ignore[no-any-return]  # links carry anything
+                    results.bypasses -= 1
                     if result.error is None:
                         return result.failure  # type: ignore[no-any-return]
                     break
-                if not await results.receive() and not results.refill() and not taken:
+                if not await results.sleep() and not results.refill() and not results.taken:
                     break
             await run.done.wait()
         except get_cancelled_exc_class():
@@ -162,7 +184,7 @@ class Stream(Generic[Out]):
     def _finish(self, run: Run) -> NoReturn:
         """End the iteration as the run has ended."""
         closed = self._state is _State.OVER
-        self._state = _State.OVER
+        self._state, self._results = _State.OVER, None
         error, run.error = run.error, None
         try:
             if error is None:
@@ -212,7 +234,7 @@ class Stream(Generic[Out]):
         await checkpoint()
 
     async def _end(self) -> None:
-        self._state = _State.OVER
+        self._state, self._results = _State.OVER, None
         run = self._run
         if run is None:
             self._data = None
@@ -254,7 +276,7 @@ class Stream(Generic[Out]):
         run, group = self._run, self._group
         assert run is not None
         assert group is not None
-        self._state = _State.OVER
+        self._state, self._results = _State.OVER, None
         run.cancel()
         if isinstance(exc, get_cancelled_exc_class()):
             return await group.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - ends with the run, that was cancelled

@@ -11,13 +11,14 @@ import pytest
 
 # From the bottom up. A module imports from lower rows only, never from its own.
 LAYERS = [
-    ["_errors", "_stats", "_context", "_engine"],
+    ["_errors", "_failure", "_handlers", "_stats", "_context", "_engine"],
     ["_spec"],
     [
         "_engine.order",
         "_engine.batch",
         "_engine.pace",
         "_engine.host",
+        "_engine.drive",
         "_engine.signals",
         "_engine.later",
         "_engine.log",

@@ -59,6 +59,37 @@ assert "trio" not in sys.modules
     assert (done.stderr, done.stdout) == ("", "[1, 2]\n")
 
 
+def test_to_describe_a_pipeline_brings_no_event_loop() -> None:
+    script = """
+import sys
+import conveyor
+
+@conveyor.single_task
+def work(item):
+    return item
+
+pipeline = work | work.with_options(retry_attempts=2)
+assert not {"anyio", "asyncio", "logging", "conveyor._stream"} & set(sys.modules)
+print(len(pipeline), set(conveyor.__all__) <= set(dir(conveyor)))
+assert "asyncio" not in sys.modules
+conveyor.Stream
+assert "asyncio" in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stderr, done.stdout) == ("", "2 True\n")
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = conveyor.nothing
+
+
 def test_a_stream_can_be_made_before_the_loop_runs() -> None:
     import anyio
 

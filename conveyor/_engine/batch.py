@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from .._spec import BatchSpec
@@ -29,6 +30,12 @@ class Filling:
         if not self.items:
             self.since = arrived
         self.items.append(item)
+
+    def add_all(self, items: Iterable[Any], arrived: float) -> None:
+        """Add items, for which there must be room, the first of which came at `arrived`."""
+        if not self.items:
+            self.since = arrived
+        self.items.extend(items)
 
     @property
     def room(self) -> int:

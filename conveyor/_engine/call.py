@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from enum import Enum
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyio import Semaphore, fail_after, sleep
 
@@ -15,6 +14,9 @@ from .._spec import BatchSpec, SingleSpec, Spec
 from .cleanup import Cleanup, close_iterator
 from .pace import deserves_retry, retry_delay
 from .signals import Failed
+
+if TYPE_CHECKING:
+    from random import Random
 
 END = object()
 
@@ -31,11 +33,16 @@ class Kind(Enum):
 
 
 class Kinds(dict[type, Kind | None]):
-    """Result type → kind. Subclasses are judged once each, when they first appear."""
+    """Result type → kind. Subclasses are judged once each, when they first appear.
+
+    Attributes:
+        plain: The types, of those that have appeared, that have no kind. A set is found faster.
+    """
 
     def __init__(self, *, spread: bool) -> None:
         super().__init__()
         self._spread = spread
+        self.plain: set[type] = set() if spread else {list}
         self[type(None)] = Kind.FILTER
         self[list] = Kind.SPREAD if spread else None
         self[GeneratorType] = self[AsyncGeneratorType] = Kind.GENERATOR
@@ -50,6 +57,8 @@ class Kinds(dict[type, Kind | None]):
             kind = Kind.GENERATOR
         elif issubclass(cls, Awaitable):
             kind = Kind.AWAIT
+        if kind is None:
+            self.plain.add(cls)
         self[cls] = kind
         return kind
 
@@ -146,15 +155,22 @@ class Caller:
         slots: What bounds the calls of the whole run; ``None`` if nothing does.
     """
 
-    __slots__ = ("_slots", "func", "random", "retried", "spec")
+    __slots__ = ("_random", "_slots", "func", "retried", "spec")
 
     def __init__(self, spec: Spec, slots: Semaphore | None) -> None:
         self.spec = spec
         self.func = spec.func
         self.retried = 0
-        # Our own generator: a user's seed is not ours to use up.
-        self.random = random.Random().random
+        self._random: Random | None = None
         self._slots = slots
+
+    def random(self) -> float:
+        """Return a number from 0 to 1, from our own generator: a user's is not ours to use up."""
+        if self._random is None:
+            from random import Random  # few runs need it, and all would wait for the import
+
+            self._random = Random()
+        return self._random.random()
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Set what the function gets after the item."""

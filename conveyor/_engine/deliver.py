@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ErrorHandler, Failure
+from .._errors import ErrorHandler
+from .._failure import Failure
 from .._spec import BatchSpec
 from .call import Kind, Started, keep_context
 from .log import annotate, logger
@@ -27,18 +28,19 @@ class Delivery:
         number: Of the item, or of the batch's first item, among those the stage received.
     """
 
-    __slots__ = ("_number", "_position", "_stage", "_values")
+    __slots__ = ("_number", "_plain", "_position", "_stage", "_values")
 
     def __init__(self, stage: Stage, position: int, number: int) -> None:
         self._stage = stage
         self._position = position
         self._number = number
         self._values: list[Any] = []
+        self._plain = True  # whether there is no failure among them
 
     async def deliver(self, unit: Any, result: Any) -> None:
         """Deliver what the function made of `unit`."""
         if await self._resolve(unit, result):
-            self._stage.outlet.settle(self._position, self._values)
+            self._stage.outlet.settle(self._position, self._values, plain=self._plain)
 
     async def _resolve(self, unit: Any, result: Any) -> bool:
         """Collect or stream `result`; false if it ends the run, and nothing comes after it."""
@@ -115,6 +117,7 @@ class Delivery:
             case "emit_failure":
                 failure = Failure(unit, error, spec.name, failed.attempts)
                 self._values.append(Bypass(failure=failure))
+                self._plain = False
             case _:
                 self._skip(unit, error, size)
         return True

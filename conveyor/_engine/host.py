@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Protocol
 
 from anyio.lowlevel import RunVar
 
@@ -62,6 +62,86 @@ def clock() -> Callable[[], float]:
     """Return the clock of the running loop, in seconds."""
     trio = _trio()
     return trio.current_time if trio is not None else asyncio.get_running_loop().time
+
+
+def is_brief(request: object) -> bool:
+    """Say whether a task that hands this to its event loop will be back in the loop's next turn.
+
+    Asyncio is handed nothing by a task that only lets others run, and trio a bare class. A
+    guess, as neither says so in public: what depends on it may be slower for it, not wrong.
+    """
+    return request is None or isinstance(request, type)
+
+
+class Nap(Protocol):
+    """One sleep of one task: awaited once, ended by `wake` or by cancellation."""
+
+    def __await__(self) -> Generator[Any, Any, None]: ...
+
+    def wake(self) -> bool:
+        """End it, and say whether this did."""
+        ...
+
+    @property
+    def woken(self) -> bool: ...
+
+
+class _AsyncioNap:
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._future.__await__()
+
+    def wake(self) -> bool:
+        if self._future.done():
+            return False
+        self._future.set_result(None)
+        return True
+
+    @property
+    def woken(self) -> bool:
+        return self._future.done() and not self._future.cancelled()
+
+
+class _TrioNap:
+    __slots__ = ("_lowlevel", "_task", "woken")
+
+    def __init__(self, lowlevel: Any) -> None:
+        self._lowlevel = lowlevel
+        self._task: Any = None  # while it sleeps
+        self.woken = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        self._task = self._lowlevel.current_task()
+        yield from self._lowlevel.wait_task_rescheduled(self._abort).__await__()
+
+    def _abort(self, _: Any) -> Any:
+        self._task = None
+        return self._lowlevel.Abort.SUCCEEDED
+
+    def wake(self) -> bool:
+        if self._task is None:
+            return False
+        self._lowlevel.reschedule(self._task)
+        self._task, self.woken = None, True
+        return True
+
+
+def naps() -> Callable[[], Nap]:
+    """Return what makes a `Nap` in the running loop.
+
+    An event does the same at three times the price: it looks anew for the loop each time, and
+    can be waited for by many.
+    """
+    trio = _trio()
+    if trio is not None:
+        lowlevel = trio.lowlevel
+        return lambda: _TrioNap(lowlevel)
+    create_future = asyncio.get_running_loop().create_future
+    return lambda: _AsyncioNap(create_future())
 
 
 def start(main: Main, cancel: Callable[[], None], over: Callable[[], None]) -> Callable[[], None]:

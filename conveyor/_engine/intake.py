@@ -78,6 +78,11 @@ class Batches:
     def take(self) -> Any:
         taken, stamps, filling = self._link.taken, self._stamps, self._filling
         while self._last is None and (taken or self._link.refill()):
+            if not self._link.bypasses:
+                self._take_many()
+                if not filling.room:
+                    return filling.take()
+                continue
             item = taken.popleft()
             arrived = stamps.popleft() if stamps is not None else math.inf
             if type(item) is not Bypass:
@@ -94,6 +99,21 @@ class Batches:
         if filling.due != math.inf and filling.due <= self._clock():
             return filling.take()
         return EMPTY
+
+    def _take_many(self) -> None:
+        """The fast twin of what `take` does with each item, for when all of them are items."""
+        taken, stamps, filling = self._link.taken, self._stamps, self._filling
+        count = min(filling.room, len(taken))
+        self.received += count
+        arrived = stamps[0] if stamps is not None else math.inf
+        if count == len(taken):
+            filling.add_all(taken, arrived)
+            taken.clear()
+        else:
+            filling.add_all([taken.popleft() for _ in range(count)], arrived)
+        if stamps is not None:
+            for _ in range(count):
+                stamps.popleft()
 
     def _end(self) -> Any:
         filling = self._filling

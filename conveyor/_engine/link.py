@@ -9,34 +9,42 @@ busy finds the newest items without any of the stream's own work.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice, repeat
 from typing import Any
 
-from anyio import (
-    ClosedResourceError,
-    EndOfStream,
-    Event,
-    create_memory_object_stream,
-)
+from anyio import Event, create_memory_object_stream
+
+from .host import Nap, naps
 
 
 class Link:
     """Carries items from one sending stage to the workers of the next.
 
-    ``len(taken) + len(open) <= size``. `open` is the one list that is in the stream, or in
-    the hands of a receiver that was woken with it and has not run yet; ``None`` when there
-    is no such list, and then any receiver in `receive` sleeps.
+    ``len(taken) + len(open) <= size``. `open` is the list in the stream, ``None`` while there is
+    none. Receivers sleep only while there is nothing for them to start; when a new list is sent
+    `arrived` sees to it that one looks. `coming` counts those who are on their way to do that.
     `blocked` is there while tasks may wait for room; it is set when there is some.
+
+    Attributes:
+        low: At how many items a sender that found it full goes on.
+        arrived: Called when a new list is sent; it wakes a sleeper, unless the receiver does more.
+        bypasses: How many of the items, and of those that wait to be sent, are a `Bypass`.
     """
 
     __slots__ = (
-        "_low",
+        "_nap",
         "_receiver",
         "_sender",
+        "arrived",
         "blocked",
+        "bypasses",
         "closed",
+        "coming",
+        "low",
         "open",
         "size",
+        "sleepers",
         "taken",
         "total",
     )
@@ -45,21 +53,27 @@ class Link:
         self.size = size
         # A sender that was stopped goes on at half full: one switch for many items
         # where one at every single place would cost a switch an item.
-        self._low = size // 2
+        self.low = size // 2
         self.taken: deque[Any] = deque()
         self.open: list[Any] | None = None
         self.total = 0  # items that have left the open list
+        self.bypasses = 0
         self.closed = False
         self.blocked: Event | None = None
+        # Not in the stream's own `receive`: to sleep there costs several times as much.
+        self.sleepers: dict[Nap, None] = {}
+        self._nap = naps()
+        self.coming = 0
+        self.arrived: Callable[[], object] = self.wake
         self._sender, self._receiver = create_memory_object_stream[list[Any]](1)
 
     def __len__(self) -> int:
-        return len(self.taken) + (len(self.open) if self.open else 0)
+        return len(self.taken) + (len(self.open) if self.open is not None else 0)
 
     @property
     def sent(self) -> int:
         """How many items have been sent."""
-        return self.total + (len(self.open) if self.open else 0)
+        return self.total + (len(self.open) if self.open is not None else 0)
 
     def send_nowait(self, item: Any) -> bool:
         """Send `item` if there is room, and say whether there was."""
@@ -71,8 +85,36 @@ class Link:
             return False
         if len(self.taken) >= self.size:
             return False
-        self._wake([item])
+        self.open = items = [item]
+        self._sender.send_nowait(items)  # there is room, as `open` was None
+        self.arrived()
         return True
+
+    def fill(self, items: Iterator[Any]) -> bool:
+        """Send of `items` what there is room for, and say whether there may be more."""
+        room = self.size - len(self)
+        items = islice(items, room)
+        if self.open is not None:
+            before = len(self.open)
+            self.open.extend(items)
+            return len(self.open) - before == room
+        chunk: list[Any] = []
+        try:
+            chunk.extend(items)
+        finally:  # `items` may raise, and what it gave before is not lost
+            if chunk:
+                self.open = chunk
+                self._sender.send_nowait(chunk)
+                self.arrived()
+        return len(chunk) == room
+
+    def appender(self) -> Callable[[Any], object]:
+        """Return what sends one item, for as long as nobody else runs and there is room.
+
+        To be asked for while there is an open list.
+        """
+        assert self.open is not None
+        return self.open.append
 
     async def wait_room(self) -> None:
         """Wait until there is room. A checkpoint if it waits; cancelling loses nothing."""
@@ -83,61 +125,60 @@ class Link:
 
     def unblock(self) -> None:
         """Let waiting senders go on, if by now there is room worth it."""
-        if self.blocked is not None and len(self) <= self._low:
+        if self.blocked is not None and len(self) <= self.low:
             self.blocked.set()
             self.blocked = None
 
-    def nudge(self) -> None:
-        """Wake one receiver, if one sleeps, to look for work again."""
-        if self.open is None and not self.closed:
-            self._wake([])
-
-    def _wake(self, items: list[Any]) -> None:
-        # The stream is empty, as `open` was None: there is room.
-        self.open = items
-        self._sender.send_nowait(items)
-
     def refill(self) -> bool:
-        """Move what is in the open list to `taken`, and say whether there was something."""
-        current = self.open
-        if not current:
+        """Move what is in the stream to `taken`, and say whether there was something."""
+        if self.open is None:
             return False
-        self.taken.extend(current)
-        self.total += len(current)
-        current.clear()
-        return True
-
-    async def receive(self) -> bool:
-        """Sleep until there may be something in `taken`; false when the sender is done.
-
-        A checkpoint. Cancelling it loses nothing.
-        """
-        try:
-            items = await self._receiver.receive()
-        except (EndOfStream, ClosedResourceError):
-            return False
-        except BaseException:
-            # asyncio's own Task.cancel() can hit a receiver that has been woken, and the
-            # list it was woken with would be lost: nobody else would look at it again.
-            if not self._receiver.statistics().current_buffer_used:
-                self._retire()
-            raise
-        if items is self.open:
-            self._retire()
-        return True
-
-    def _retire(self) -> None:
-        self.refill()
+        items = self._receiver.receive_nowait()
+        self.taken += items
+        self.total += len(items)
         self.open = None
+        return True
+
+    async def sleep(self) -> bool:
+        """Sleep until there may be something to start; false when the sender is done.
+
+        A checkpoint unless the sender is done. Cancelling it loses nothing.
+        """
+        if self.closed:
+            return False
+        nap = self._nap()
+        self.sleepers[nap] = None
+        try:
+            await nap
+        except BaseException:
+            self.sleepers.pop(nap, None)
+            if nap.woken:  # then somebody else has to look
+                self.coming -= 1
+                self.wake()
+            raise
+        self.coming -= 1
+        return True
+
+    def wake(self) -> bool:
+        """Wake a sleeper to look for work, and say whether there was one."""
+        while self.sleepers:
+            nap, _ = self.sleepers.popitem()
+            if nap.wake():  # else it has just been cancelled
+                self.coming += 1
+                return True
+        return False
 
     def close_sender(self) -> None:
         """Say that nothing more will come. What was sent can still be received."""
         self.closed = True
         self._sender.close()
+        while self.wake():
+            pass
 
     def close(self) -> None:
-        """Close both ends; what was sent can still be read from `taken` after a `refill`."""
+        """Close both ends; what was sent can still be read from `taken`."""
         self.close_sender()
+        self.refill()
         self._receiver.close()
 
 
@@ -160,3 +201,21 @@ class TimedLink(Link):
         if sent:
             self.stamps.append(self._clock())
         return sent
+
+    def appender(self) -> Callable[[Any], object]:
+        """Return what sends one item, for as long as nobody else runs and there is room."""
+        append, stamp, clock = super().appender(), self.stamps.append, self._clock
+
+        def send(item: Any) -> None:
+            append(item)
+            stamp(clock())
+
+        return send
+
+    def fill(self, items: Iterator[Any]) -> bool:
+        """Send of `items` what there is room for, and say whether there may be more."""
+        before = len(self)
+        try:
+            return super().fill(items)
+        finally:
+            self.stamps.extend(repeat(self._clock(), len(self) - before))

@@ -51,17 +51,27 @@ class Outlet:
         """Send a value whose turn has come, or keep it for `flush`."""
         if type(value) is Bypass:
             self._bypassed += 1
+            self.link.bypasses += 1
         if self.backlog or not self.link.send_nowait(value):
             self.backlog.append(value)
 
-    def settle(self, position: int, values: Iterable[Any]) -> None:
-        """Give all that came of a unit; in order, once everything before it is given."""
+    def settle(self, position: int, values: Iterable[Any], *, plain: bool = False) -> None:
+        """Give all that came of a unit; in order, once everything before it is given.
+
+        `plain` says that none of the values is a `Bypass`.
+        """
         order = self.order
         if order is not None and position != order.next:
             order.hold(position, values)
             return
-        for value in values:
-            self.put(value)
+        if plain:
+            rest = iter(values)
+            if not self.backlog:
+                self.link.fill(rest)
+            self.backlog.extend(rest)
+        else:
+            for value in values:
+                self.put(value)
         if order is not None:
             order.settle()
             self.release()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import uuid
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from copy import copy
 from typing import Any
 
 from anyio import (
@@ -97,16 +97,15 @@ class Run:
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
         host.protect(Run.main, Source.run, Stage.run, Stage.work)
-        self.context = replace(
-            context,
-            pipeline_id=context.pipeline_id or uuid.uuid4().hex,
-            data=dict(context.data),
+        self.context = copy(context)
+        vars(self.context).update(
+            pipeline_id=context.pipeline_id or os.urandom(16).hex(), data=dict(context.data)
         )
         self.done = Event()
         self.error: BaseException | None = None
         self._errors: list[BaseException] = []  # all that ended something, this one among them
         self._scope = CancelScope()
-        self._work = CancelScope()
+        self._group = create_task_group()  # of the source and the stages
         self._shared = shared = Shared(self, self.context, len(specs))
         self.turn = shared.turn
         limit = self.context.max_parallelism
@@ -150,6 +149,12 @@ class Run:
         self.done.set()
 
     async def _main(self) -> None:
+        if any(caller.spec.args or caller.spec.kwargs for caller in self._callers):
+            await self._with_inputs()
+        else:
+            await self._work()
+
+    async def _with_inputs(self) -> None:
         with Cleanup("leaving the side inputs") as cleanup:
             async with AsyncExitStack() as stack:
                 try:
@@ -160,18 +165,20 @@ class Run:
                         except Exception as error:
                             annotate(error, f"{stage}, side inputs")
                             raise
-                    with self._work:
-                        async with create_task_group() as group:
-                            group.start_soon(Later, self._source.run, name="conveyor input")
-                            for stage in self._stages:
-                                group.start_soon(Later, stage.run, name=f"conveyor {stage}")
-                    final = self._stages[-1].final
-                    if final is not None and final.error is not None:
-                        self.set_error(final.error)
+                    await self._work()
                     if self.error is not None:
                         raise self.error  # past the side inputs: a transaction must see it
                 finally:
                     cleanup.begin()
+
+    async def _work(self) -> None:
+        async with self._group:
+            for stage in self._stages:
+                self._group.start_soon(Later, stage.run, name=f"conveyor {stage}")
+            await self._source.run()  # this task has nothing else to do
+        final = self._stages[-1].final
+        if final is not None and final.error is not None:
+            self.set_error(final.error)
 
     def cancel(self) -> None:
         """End the run: nothing more is delivered."""
@@ -181,12 +188,16 @@ class Run:
         """Read no further; what is inside is delivered."""
         self._source.stop()
 
+    def interrupt(self) -> None:
+        """Be ready for one of the functions to read results of its own run."""
+        self._stages[-1].interrupt()
+
     def fail(self, error: BaseException) -> None:
         """End the work at once, in `error` if nothing has ended it before."""
         self.set_error(error)
         for stage in self._stages:
             stage.cancel()
-        self._work.cancel()
+        self._group.cancel_scope.cancel()
 
     def set_error(self, error: BaseException) -> None:
         """Note what the run ends in, unless something else came first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
@@ -54,7 +54,8 @@ def _short(data: object) -> str:
 class Source:
     """Reads the input into the first link, only when there is room.
 
-    An item that was read is never lost: `_in_hand` holds it until it is in the link.
+    An item that was read is never lost: `_in_hand` holds it until it is in the link. `_reading` is
+    what `stop` cancels, around an async input: the others never wait.
     """
 
     def __init__(self, data: Any, link: Link, shared: Shared) -> None:
@@ -97,38 +98,41 @@ class Source:
         if failure is not None:
             annotate(failure, f"input, item {self.read}")
             self._shared.input_failed(failure)
+            self._link.bypasses += 1
             await self._send(Bypass(error=failure))
 
     async def _until_stopped(self) -> Exception | None:
+        data: Any = self._data
+        self._turn.begin(self)
         try:
-            with self._reading:
-                await self._read()
+            if hasattr(type(data), "__aiter__"):
+                with self._reading:
+                    iterator = aiter(data)
+                    await self._closing(iterator, self._read_async, hasattr(iterator, "aclose"))
+            elif type(data) in (list, tuple, range, set, frozenset, dict):
+                await self._read_ready(iter(data))
+            else:
+                iterator = iter(data)
+                await self._closing(iterator, self._read_sync, isinstance(iterator, Generator))
         except Exception as error:
             return error
         return None
 
-    async def _read(self) -> None:
+    async def _closing(
+        self, iterator: Any, read: Callable[[Any], Awaitable[None]], closes: bool
+    ) -> None:
+        if not closes:
+            await read(iterator)
+            return
         with Cleanup("the input") as cleanup:
-            data: Any = self._data
-            if hasattr(type(data), "__aiter__"):
-                iterator: Any = aiter(data)
-                closing = hasattr(iterator, "aclose")
-                read = self._read_async
-            else:
-                iterator = iter(data)
-                closing = isinstance(iterator, Generator)
-                read = self._read_sync
-            # Reading a built-in container runs no code of anybody's: it cannot be slow.
-            self._turn.begin(self)
-            prompt = type(data) not in (list, tuple, range, set, frozenset, dict)
             try:
-                await read(iterator, prompt)
+                await read(iterator)
             finally:
-                if closing:
-                    cleanup.begin()
-                    await close_iterator(iterator, "the input")  # noqa: ASYNC102 - shielded and bounded since begin()
+                cleanup.begin()
+                await close_iterator(iterator, "the input")  # noqa: ASYNC102 - shielded and bounded since begin()
 
-    async def _read_async(self, iterator: Any, prompt: bool) -> None:
+    async def _read_async(self, iterator: Any) -> None:
+        send = self._link.send_nowait
         while not self._stopped:
             self._waiting = True
             try:
@@ -137,25 +141,38 @@ class Source:
                 return
             finally:
                 self._waiting = False
-            await self._pass_on(item, prompt)
+            self.read += 1
+            if not send(item):
+                await self._send(item)
+            if self._is_turn_over():
+                await self._turn.give_way()
 
-    async def _read_sync(self, iterator: Iterable[Any], prompt: bool) -> None:
+    async def _read_sync(self, iterator: Iterable[Any]) -> None:
         send = self._link.send_nowait
         for item in iterator:
-            if prompt or not send(item):
-                await self._pass_on(item, prompt)
-            else:
-                self.read += 1  # the usual way, without the cost of a coroutine
+            self.read += 1
+            if not send(item):
+                await self._send(item)
+            if self._is_turn_over():
+                await self._turn.give_way()
             if self._stopped:
                 return
 
-    async def _pass_on(self, item: Any, prompt: bool) -> None:
-        self.read += 1
-        if not self._link.send_nowait(item):
-            await self._send(item)
+    async def _read_ready(self, iterator: Iterator[Any]) -> None:
+        # To read a built-in container runs no code of anybody's: it cannot be slow.
+        link = self._link
+        more = True
+        while more and not self._stopped:  # noqa: ASYNC913 - ends where there is no more
+            try:
+                more = link.fill(iterator)
+            finally:
+                self.read = link.sent
+            if more:
+                await link.wait_room()
+
+    def _is_turn_over(self) -> bool:
         # The first item must not wait for the second to be read, nor any for a slow one.
-        if prompt and (self._turn.is_over(self) or self.read == 1):
-            await self._turn.give_way()
+        return self._turn.is_over(self) or self.read == 1
 
     async def _send(self, item: Any) -> None:
         self._in_hand = item

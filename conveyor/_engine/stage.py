@@ -1,33 +1,36 @@
 """One running stage: intake, workers, window. The only scheduler.
 
 Workers, not a task an item: they are started on demand, up to the task's limit, and live as
-long as the stage. Idle ones sleep on the input link. A worker that has taken an item
-makes one other runnable before it calls the function, if more items wait: if the function
-suspends, the other goes on; if it does not, the first drains the rest by itself.
+long as the stage. Idle ones sleep on the input link. As long as the function does not suspend, one
+worker does everything. When it is suspended, it makes others runnable first, if more units wait.
 
-The rule that nothing can get stuck on: *if a unit could be started, some worker
-is on its way to look for it.* A worker looks whenever it is done with a unit. One that sleeps
-is woken by what is sent into an empty link, by `nudge`, by the end of the input, and, if it is the
-keeper of the gate, when the gate opens.
+The rule that nothing can get stuck on: *if a unit could be started, some worker is on its way
+to look for it.* A worker looks whenever it is done with a unit, and `Stage.look` sends others when
+one is suspended, and when something comes in a new list.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
+from itertools import repeat
 from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, Event, create_task_group
+from anyio import CancelScope, create_task_group
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._context import current_context
 from .._spec import BatchSpec
 from .._stats import StageStatistics
 from .call import Caller, Tries, kinds_for
 from .deliver import Delivery
+from .drive import drive
+from .host import is_brief
 from .intake import EMPTY, Batches, Intake, Items
 from .later import Later
 from .outlet import Outlet
@@ -48,13 +51,17 @@ class Worker:
     Attributes:
         scope: Around all it does; cancelled when an earlier unit has failed.
         position: Of the unit in hand, or `IDLE`, or `DONE`.
+        suspended: Whether it has been suspended since it last said that it was not.
+        fresh: Whether it has been sent to look, and not been suspended since.
     """
 
-    __slots__ = ("position", "scope")
+    __slots__ = ("fresh", "position", "scope", "suspended")
 
     def __init__(self) -> None:
         self.scope = CancelScope()
         self.position: float = IDLE
+        self.suspended = False
+        self.fresh = True
 
 
 class Stage:
@@ -66,6 +73,9 @@ class Stage:
 
     so units that run and results that wait for their turn are `_window` at most together. While
     the outlet has a backlog no unit is started.
+
+    While a worker flows (see there), `_admitted` and ``order.next`` stay behind by what it has
+    taken since: `_catch_up` puts that right before anybody else can look.
     """
 
     def __init__(self, caller: Caller, index: int, inlet: Link, link: Link, shared: Shared) -> None:
@@ -74,7 +84,7 @@ class Stage:
         self.final: Bypass | None = None  # the error that is the last thing to leave the stage
         self.counts = Counts()
         self._inlet = inlet
-        self.outlet = Outlet(link, ordered=shared.ordered, opened=self._wake_keeper)
+        self.outlet = Outlet(link, ordered=shared.ordered, opened=self.look)
         self._caller = caller
         self._shared = shared
         self.kinds = kinds_for(spec, last=index == shared.stages - 1)
@@ -82,17 +92,18 @@ class Stage:
         self._intake: Intake = (
             Batches(inlet, spec, shared.clock) if isinstance(spec, BatchSpec) else Items(inlet)
         )
+        self._limit = spec.limit
         self._window = spec.limit + shared.context.buffer_size
         self._admitted = 0
         self._passed = 0  # of these, what only passes the stage by
-        self._keeper: Event | None = None  # there while a worker waits for the gate to open
+        self._flowing: Worker | None = None
+        self._held = 0  # how many items were taken from the link and not begun, when it caught up
         self._timed = False  # whether a worker sleeps until a batch is due
         self._yielding = 0  # workers that let other stages run
         self._closing = False  # no further unit is started
         self._failed_at: float = math.inf
         self._workers: set[Worker] = set()
-        self._idle = 0  # workers that sleep on the input, or are on their way to it
-        self._scope = CancelScope()
+        self._scope = CancelScope()  # around what is left to do once the workers are gone
         self._group = create_task_group()
         self._spawn_context = copy_context()
 
@@ -103,6 +114,8 @@ class Stage:
         return f"stage {self.spec.name!r} ({self.index + 1} of {self._shared.stages})"
 
     def statistics(self) -> StageStatistics:
+        if self._flowing is not None:  # it is the user's function that asks
+            self._catch_up(self._flowing)
         counts = self.counts
         return StageStatistics(
             name=self.spec.name,
@@ -120,6 +133,7 @@ class Stage:
     def cancel(self) -> None:
         """End the stage at once: what it holds is given up."""
         self._closing = True
+        self._group.cancel_scope.cancel()
         self._scope.cancel()
 
     async def run(self) -> None:
@@ -129,13 +143,18 @@ class Stage:
         # them: what a function sets there is not inherited by chance.
         self._spawn_context = copy_context()
         try:
-            with self._scope:
-                async with self._group:
-                    await self.work(self._hire())
-                if self.final is not None:
-                    self.outlet.put(self.final)
-                await self.outlet.flush()
+            async with self._group:
+                self._inlet.arrived = self.look
+                await self.work(self._hire())
+            if self._group.cancel_scope.cancel_called:
+                return
+            if self.final is not None:
+                self.outlet.put(self.final)
+            if self.outlet.backlog:
+                with self._scope:
+                    await self.outlet.flush()
         finally:
+            self._inlet.arrived = self._inlet.wake  # there is no group any more to spawn in
             self.outlet.link.close_sender()
 
     # Workers
@@ -143,30 +162,72 @@ class Stage:
     def _hire(self) -> Worker:
         worker = Worker()
         self._workers.add(worker)
-        self._idle += 1
+        self._inlet.coming += 1
         return worker
 
     def _spawn(self) -> None:
         spawn = partial(self._group.start_soon, name=f"conveyor {self}")
         self._spawn_context.run(spawn, Later, self.work, self._hire())
 
+    def look(self, many: int = 1) -> None:
+        """If units could be started, see that up to `many` workers are on their way to do it.
+
+        One as a rule, who sends the next: those at work are often back within a turn of the loop,
+        and whoever finds nothing was woken in vain.
+        """
+        inlet = self._inlet
+        many = min(many, len(inlet))
+        if inlet.coming >= many or self._closing or self._is_gate_closed():
+            return
+        while inlet.coming < many:
+            if not inlet.wake():
+                if len(self._workers) >= self._limit:
+                    return
+                self._spawn()
+
+    def _is_gate_closed(self) -> bool:
+        """Say whether no unit may be started.
+
+        That is while a result cannot leave, while others of the run are let run, and while the
+        window is full. Who opens the gate is a worker, which then looks for a unit itself.
+        """
+        order = self.outlet.order
+        return (
+            bool(self.outlet.backlog)
+            or self._yielding > 0
+            or (order is not None and self._admitted - order.next >= self._window)
+        )
+
+    def _suspended(self, worker: Worker, request: object) -> None:
+        """Put everything in order: from here on others run."""
+        worker.suspended = True
+        if self._flowing is worker:
+            self.interrupt()
+        inlet = self._inlet
+        if inlet.blocked is not None:
+            inlet.unblock()
+        if inlet.taken or inlet.open is not None:
+            # Who was sent, found something and now waits: the others would have to wait as well.
+            self.look(len(inlet) if worker.fresh and not is_brief(request) else 1)
+        worker.fresh = False
+
     async def work(self, worker: Worker) -> None:
         """Be a worker of the stage, for as long as there is work."""
-        self._idle -= 1
+        self._inlet.coming -= 1
         with worker.scope:
             try:
-                await self._serve(worker)
+                await checkpoint_if_cancelled()  # it may have been sent for as all is ending
+                await drive(self._serve(worker), partial(self._suspended, worker))
             except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
                 self._shared.leave(error)
             finally:
                 self._workers.discard(worker)
-                self._wake_keeper()
 
     async def _serve(self, worker: Worker) -> None:
-        inlet, intake, kinds, outlet = self._inlet, self._intake, self.kinds, self.outlet
-        taken, send = inlet.taken, outlet.link.send_nowait
-        order, backlog = outlet.order, outlet.backlog
-        limit, window, turn = self.spec.limit, self._window, self._shared.turn
+        inlet, intake, outlet = self._inlet, self._intake, self.outlet
+        taken, link, send = inlet.taken, outlet.link, outlet.link.send_nowait
+        order, backlog, plain = outlet.order, outlet.backlog, self.kinds.plain
+        window, turn = self._window, self._shared.turn
         call = self._caller.plan()
         items = not self._batch
         more = True
@@ -176,48 +237,51 @@ class Stage:
                 backlog
                 or self._yielding
                 or (order is not None and self._admitted - order.next >= window)
-            ):  # the gate is closed
-                if self._keeper is None:
-                    await self._keep_gate(worker)
-                elif not more:
-                    return
-                else:
-                    more = await self._sleep(worker, math.inf)
-                continue
-            # What `Items.take` does, in the place where every item passes.
-            unit = taken.popleft() if taken and items else intake.take()
-            if inlet.blocked is not None:
-                inlet.unblock()
-            if unit is EMPTY:
+            ):  # `_is_gate_closed`, without a call
                 if not more:
-                    return
-                more = await self._sleep(worker, intake.due)
+                    return  # who opens the gate sends others
+                more = await self._sleep(worker, math.inf)
                 continue
-            position = self._admitted
-            self._admitted = position + 1
-            if type(unit) is Bypass:
-                await self._pass_by(position, unit)
-                continue
-            number = position - self._passed if items else intake.received - len(unit)
-            worker.position = position
+            if (
+                taken
+                and not worker.suspended
+                and items
+                and link.open is not None
+                and len(link.open) + len(link.taken) < link.size
+                and not inlet.bypasses
+                and (order is None or order.next == self._admitted)
+            ):
+                unit, result = await self._flow(worker, call)
+                if unit is EMPTY:
+                    if perf_counter() > turn.end:
+                        await self._give_way()
+                    continue
+                position = int(worker.position)
+                number = position - self._passed
+            else:
+                # What `Items.take` does, in the place where every item passes.
+                unit = taken.popleft() if taken and items else intake.take()
+                if unit is EMPTY:
+                    if not more:
+                        return
+                    more = await self._sleep(worker, intake.due)
+                    continue
+                position = self._admitted
+                self._admitted = position + 1
+                if type(unit) is Bypass:
+                    await self._pass_by(position, unit)
+                    continue
+                number = position - self._passed if items else intake.received - len(unit)
+                worker.position = position
+                worker.suspended = False
+                try:
+                    result = call(unit)
+                    if type(result) is CoroutineType:
+                        result = await result
+                except Exception as error:
+                    result = Failed(error, 1)
 
-            # Somebody has to look for the next unit, should the function suspend.
-            if self._idle:
-                if taken and inlet.open is None:
-                    inlet.nudge()
-            elif self._keeper is not None:
-                self._wake_keeper()
-            elif len(self._workers) < limit:
-                self._spawn()
-
-            try:
-                result = call(unit)
-                if type(result) is CoroutineType:
-                    result = await result
-            except Exception as error:
-                result = Failed(error, 1)
-
-            if kinds[type(result)] is not None:
+            if type(result) not in plain and self.kinds[type(result)] is not None:
                 await Delivery(self, position, number).deliver(unit, result)
             elif order is None:
                 if backlog or not send(result):
@@ -233,27 +297,91 @@ class Stage:
             worker.position = DONE
             if backlog and not outlet.flushing:
                 await outlet.flush()
-            if turn.holder is not worker:
-                turn.begin(worker)
-            elif perf_counter() - turn.since > SLICE:
+            if worker.suspended or turn.holder is not worker:
+                turn.holder = worker  # `Turn.begin`, without a call
+                turn.end = perf_counter() + SLICE
+            elif perf_counter() > turn.end:
                 await self._give_way()
+
+    async def _flow(self, worker: Worker, call: Callable[[Any], Any]) -> tuple[Any, Any]:
+        """Take items and send their results for as long as nothing but that is to be done.
+
+        The fast twin of the rest of `_serve`: while the function does not suspend, nobody else
+        runs, so what is true at the beginning stays true, and the books can wait.
+
+        Returns:
+            An item with a result that has to be dealt with, at the worker's position; or `EMPTY`.
+        """
+        inlet, link, counts = self._inlet, self.outlet.link, self.counts
+        popleft, append, plain = inlet.taken.popleft, link.appender(), self.kinds.plain
+        turn = self._shared.turn
+        if turn.holder is not worker:
+            turn.begin(worker)
+        end = turn.end
+        count = min(len(inlet.taken), link.size - len(link))
+        self._flowing = worker
+        self._held = len(inlet.taken)
+        try:
+            for _ in repeat(None, count):
+                unit = popleft()
+                try:
+                    result = call(unit)
+                    if type(result) is CoroutineType:
+                        result = await result
+                except Exception as error:
+                    result = Failed(error, 1)
+                if worker.suspended:
+                    return unit, result
+                if type(result) in plain:
+                    append(result)
+                elif result is None:
+                    counts.filtered += 1
+                else:
+                    return unit, result
+                if perf_counter() > end:
+                    break
+        finally:
+            if self._flowing is worker:
+                self._catch_up(worker)
+                self._flowing = None
+        worker.position = DONE
+        if self.outlet.order is not None:
+            self.outlet.order.next = self._admitted
+        return EMPTY, None
+
+    def interrupt(self) -> None:
+        """End the flow of a worker, if there is one, as what it relies on is about to change."""
+        worker, self._flowing = self._flowing, None
+        if worker is not None:
+            worker.suspended = True
+            self._catch_up(worker)
+
+    def _catch_up(self, worker: Worker) -> None:
+        """Note what a flowing worker has done: all it took has left, but for the last."""
+        taken = len(self._inlet.taken)
+        if taken == self._held:
+            return
+        self._admitted += self._held - taken
+        self._held = taken
+        worker.position = self._admitted - 1
+        if self.outlet.order is not None:
+            self.outlet.order.next = self._admitted - 1
 
     async def _sleep(self, worker: Worker, due: float) -> bool:
         """Sleep until there may be something to do; false once the input has ended."""
         worker.position = IDLE
-        self._idle += 1
         try:
             if due == math.inf or self._timed:
-                return await self._inlet.receive()
+                return await self._inlet.sleep()
             self._timed = True
             try:
                 with CancelScope(deadline=due):
-                    return await self._inlet.receive()
+                    return await self._inlet.sleep()
                 return True
             finally:
                 self._timed = False
         finally:
-            self._idle -= 1
+            worker.fresh = True
             self._shared.turn.begin(worker)
 
     # Calls off the usual path
@@ -280,7 +408,7 @@ class Stage:
         """Let others run if `who` has worked for long. Sometimes a checkpoint."""
         if self._shared.turn.is_over(who):
             await self._give_way()
-            self._wake_keeper()
+            self.look()
 
     async def _give_way(self) -> None:
         # Nobody else of this stage may use the time: it is for what has left the stage.
@@ -290,27 +418,11 @@ class Stage:
         finally:
             self._yielding -= 1
 
-    # The gate is closed while a result cannot leave, while others of the run are let run, and while
-    # the window is full. Whoever opens it looks for a unit next, or wakes the keeper.
-
-    async def _keep_gate(self, worker: Worker) -> None:
-        worker.position = IDLE
-        event = self._keeper = Event()
-        try:
-            await event.wait()
-        finally:
-            if self._keeper is event:
-                self._keeper = None
-
-    def _wake_keeper(self) -> None:
-        if self._keeper is not None:
-            self._keeper.set()
-            self._keeper = None
-
     # Endings
 
     async def _pass_by(self, position: int, bypass: Bypass) -> None:
         self._passed += 1
+        self._inlet.bypasses -= 1
         if bypass.error is not None:
             self.final = bypass  # the last of the input: it leaves after all that was before it
             self._closing = True

@@ -16,28 +16,33 @@ SLICE = 0.0002  # seconds: a few dozen switches, so giving way costs a few per c
 
 
 class Turn:
-    """Who of a run works, and since when."""
+    """Who of a run works, and until when that is fair.
 
-    __slots__ = ("_hops", "holder", "since")
+    Attributes:
+        holder: Who has worked last.
+        end: When its slice is over, a time of `perf_counter`.
+    """
+
+    __slots__ = ("_hops", "end", "holder")
 
     def __init__(self, hops: int) -> None:
         # Checkpoints in which an item gets from the source to the consumer: one a link, and
         # one more while the run is starting, when the stages are not waiting yet.
         self._hops = hops
-        self.since = 0.0
+        self.end = 0.0
         self.holder: object = None
 
     def begin(self, holder: object) -> None:
         """Note that `holder` works from now on."""
         self.holder = holder
-        self.since = perf_counter()
+        self.end = perf_counter() + SLICE
 
     def is_over(self, holder: object) -> bool:
         """Say whether `holder` has worked for a slice with nobody else of the run between."""
         if self.holder is not holder:
             self.begin(holder)
             return False
-        return perf_counter() - self.since > SLICE
+        return perf_counter() > self.end
 
     async def give_way(self) -> None:
         """Let what has been made travel on, and begin another slice. A checkpoint."""

@@ -1,0 +1,1 @@
+"""Conveyor beside its peers and beside the limits of what is possible. See README.md."""
