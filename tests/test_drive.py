@@ -612,11 +612,12 @@ async def test_no_error_is_held_by_a_cycle(way: Way) -> None:
 @pytest.mark.backends("asyncio", "uvloop")
 async def test_no_error_of_a_future_is_held_by_a_cycle(way: Way) -> None:
     async def work() -> None:
-        # Whose future nobody but the frames of awaiting has in hand.
-        await asyncio.get_running_loop().run_in_executor(None, fail)
+        await failing()  # which none of these frames has in hand
 
-    def fail() -> None:
-        raise Raised
+    def failing() -> asyncio.Future[None]:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(lambda: future.set_exception(Raised()))
+        return future
 
     async def run() -> weakref.ref[BaseException]:
         try:
