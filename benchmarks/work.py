@@ -35,6 +35,11 @@ def wait(seconds: float) -> Function:
     return wait_for
 
 
+def compute(item: Any) -> int:
+    """Keep a core busy for some milliseconds, whatever the item."""
+    return sum(number * number for number in range(100_000))
+
+
 async def generate(number: int) -> AsyncIterator[int]:  # noqa: ASYNC900, ASYNC124 - an input
     for item in range(number):
         yield item

@@ -4,18 +4,28 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from ._context import ExecutionMode, PipelineContext, get_current_context
-from ._decorators import batch_task, resource, single_task
-from ._errors import EmptyInputError, ErrorHandler, StreamConsumedError
-from ._pipeline import Pipeline, Task
-
 if _TYPE_CHECKING:
+    from ._batch import BatchInfo, get_current_batch
+    from ._context import ExecutionMode, PipelineContext, get_current_context
+    from ._decorators import batch_task, resource, single_task
+    from ._errors import (
+        BatchError,
+        EmptyInputError,
+        ErrorHandler,
+        StreamConsumedError,
+        TooManyFailures,
+    )
     from ._failure import Failure
     from ._handlers import LoggingErrorHandler
-    from ._stats import StageStatistics, StreamStatistics
+    from ._pipeline import Pipeline, Task
+    from ._rate import RateLimit
+    from ._signals import stop_on_signals
+    from ._stats import RateLimitStatistics, StageStatistics, StreamStatistics
     from ._stream import Stream
 
 __all__ = (
+    "BatchError",
+    "BatchInfo",
     "EmptyInputError",
     "ErrorHandler",
     "ExecutionMode",
@@ -23,32 +33,57 @@ __all__ = (
     "LoggingErrorHandler",
     "Pipeline",
     "PipelineContext",
+    "RateLimit",
+    "RateLimitStatistics",
     "StageStatistics",
     "Stream",
     "StreamConsumedError",
     "StreamStatistics",
     "Task",
+    "TooManyFailures",
     "batch_task",
+    "get_current_batch",
     "get_current_context",
     "resource",
     "single_task",
+    "stop_on_signals",
 )
 
-# What takes long to import is imported when it is first used, the engine with its event loop above
-# all: who describes pipelines needs neither.
-_LATER = {
+# Every name is imported when it is first used, as anyio's are: who imports this, and describes
+# pipelines with it, pays for no engine and no event loop.
+_WHERE = {
+    "BatchError": "_errors",
+    "BatchInfo": "_batch",
+    "EmptyInputError": "_errors",
+    "ErrorHandler": "_errors",
+    "ExecutionMode": "_context",
     "Failure": "_failure",
     "LoggingErrorHandler": "_handlers",
+    "Pipeline": "_pipeline",
+    "PipelineContext": "_context",
+    "RateLimit": "_rate",
+    "RateLimitStatistics": "_stats",
     "StageStatistics": "_stats",
     "Stream": "_stream",
+    "StreamConsumedError": "_errors",
     "StreamStatistics": "_stats",
+    "Task": "_pipeline",
+    "TooManyFailures": "_errors",
+    "batch_task": "_decorators",
+    "get_current_batch": "_batch",
+    "get_current_context": "_context",
+    "resource": "_decorators",
+    "single_task": "_decorators",
+    "stop_on_signals": "_signals",
 }
 
 
 def __getattr__(name: str) -> _Any:
-    if name not in _LATER:
+    if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(_import_module(f".{_LATER[name]}", __name__), name)
+    value = getattr(_import_module(f".{_WHERE[name]}", __name__), name)
+    # Documentation says conveyor.single_task, not where it happens to be written. Classes say so
+    # themselves, since a traceback may name one that nobody has looked up here.
     value.__module__ = __name__
     globals()[name] = value
     return value
@@ -56,10 +91,3 @@ def __getattr__(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-# Tracebacks and documentation say conveyor.Pipeline, not where it happens to be written.
-for _name in __all__:
-    if _name not in _LATER:
-        globals()[_name].__module__ = __name__
-del _name  # pyright: ignore[reportPossiblyUnboundVariable]  # __all__ is not empty

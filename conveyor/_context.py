@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 class ExecutionMode(StrEnum):
     """In which order a stream gives its results; the plain strings do as well."""
+
+    __module__ = "conveyor"
 
     ORDERED = "ordered"
     AS_COMPLETED = "as_completed"
@@ -60,6 +66,32 @@ def check_count(name: str, value: object, *, none: bool = False, inf: bool = Fal
         raise ValueError(f"{name} must be {allowed}, not {value!r}")
 
 
+def check_max_failures(value: Any) -> None:
+    """Refuse what does not say how many items may fail.
+
+    Raises:
+        TypeError: If it is neither a whole number, nor a fraction, nor ``None``.
+        ValueError: If it is below 0, or a fraction that is not between 0 and 1.
+    """
+    if value is None:
+        return
+    fractions = sys.modules.get("fractions")  # who has a fraction has imported it
+    if fractions is not None and isinstance(value, fractions.Fraction):
+        if not 0 < value < 1:
+            raise ValueError(f"max_failures as a fraction must be between 0 and 1, not {value!r}")
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        hint = ""
+        if isinstance(value, float) and 0 < value < 1:
+            hint = f': for a share of the items write Fraction("{value!r}")'
+        raise TypeError(
+            "max_failures must be a whole number of at least 0, a fractions.Fraction "
+            f"between 0 and 1, or None, not {value!r}{hint}"
+        )
+    if value < 0:
+        raise ValueError(f"max_failures must be a whole number of at least 0, not {value!r}")
+
+
 @dataclass(frozen=True)
 class PipelineContext:
     """The settings of one run, and a dict that its tasks share.
@@ -71,13 +103,20 @@ class PipelineContext:
         buffer_size: How many items may wait between two stages, 100 by default.
         pipeline_id: A name for the run; ``None`` (the default) gives each run one of its own.
         data: Anything else. Each run works on its own shallow copy.
+        max_failures: How many items may fail and be skipped or emitted in the whole run, before
+            it fails with `TooManyFailures`; ``None`` (the default) means any number. A
+            `fractions.Fraction` is a share of the items that the task with the most of them has
+            received, looked at whenever an item fails, once these are 100.
     """
+
+    __module__ = "conveyor"
 
     execution_mode: ExecutionMode | str = ExecutionMode.ORDERED
     max_parallelism: int | None = None
     buffer_size: int = 100
     pipeline_id: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    max_failures: int | Fraction | None = None
 
     def __post_init__(self) -> None:
         # A frozen dataclass leaves no other way to store the parsed form.
@@ -88,6 +127,7 @@ class PipelineContext:
             raise TypeError(f"pipeline_id must be a str or None, not {self.pipeline_id!r}")
         if not isinstance(self.data, Mapping):
             raise TypeError(f"data must be a dict, not {self.data!r}")
+        check_max_failures(self.max_failures)
 
 
 SETTINGS = frozenset(f.name for f in fields(PipelineContext))

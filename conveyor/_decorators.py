@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import (
     TYPE_CHECKING,
@@ -28,6 +28,7 @@ from ._errors import ErrorHandler, HandlerFunction
 from ._pipeline import Pipeline, Task
 from ._spec import (
     BatchSpec,
+    ExecutorName,
     OnBatchError,
     OnError,
     RetryOn,
@@ -40,8 +41,12 @@ T = TypeVar("T")
 
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from fractions import Fraction
+
     from ._engine.inputs import Resource
     from ._pipeline import TaskWithInputs
+    from ._rate import RateLimit
 
     class TaskOptions(TypedDict, total=False):
         """What both decorators take; `single_task` says what it means."""
@@ -56,10 +61,18 @@ if TYPE_CHECKING:
         error_handler: ErrorHandler | HandlerFunction | None
         task_name: str | None
         concurrency_limit: float | None
+        executor: ExecutorName | Executor | None
+        abandon_on_cancel: bool
+        max_failures: int | Fraction | None
+        rate_limit: RateLimit | None
+        cost: float | Callable[[Any], float] | None
+        settle: Callable[[Any, Any], float] | None
 
     class SingleOptions(TaskOptions, total=False):
         """What `single_task` takes, but for ``spread``, which has a say in the task's type."""
 
+        key: Callable[[Any], Hashable] | None
+        per_key: int
         on_error: OnError
 
     class BatchOptions(TaskOptions, total=False):
@@ -69,6 +82,11 @@ if TYPE_CHECKING:
         min_size: int
         max_wait: float | None
         drop_remainder: bool
+        max_weight: float | None
+        weight: Callable[[Any], float] | None
+        by: Callable[[Any], Hashable] | None
+        max_open: int | None
+        flush_when_idle: bool
         on_error: OnBatchError
 
     # The overloads below tell apart what functions take and what they return, and lean on three
@@ -287,7 +305,7 @@ def single_task(func: Callable[..., Any] | None = None, /, **options: Any) -> An
 
     The function may be an ``async def`` or a ``def``, a generator function of either kind, a
     method, a `functools.partial` or any other callable object. A ``def`` runs on the event
-    loop, so it must not block.
+    loop, so it must not block, unless ``executor`` moves it elsewhere.
 
     ``None`` filters the item out. A list is unpacked for the next task. The values of a
     generator go on one by one, as it yields them. Anything else is one result.
@@ -317,10 +335,43 @@ def single_task(func: Callable[..., Any] | None = None, /, **options: Any) -> An
         task_name: The task's name in errors, logs and statistics. ``None`` (the default) means
             the function's name.
         concurrency_limit: How many items the function works on at once. ``None`` (the default)
-            means 100, and ``math.inf`` no limit.
+            means 100, or with ``executor="process"`` or ``"interpreter"`` as many as there are
+            processors. ``math.inf`` means no limit.
+        executor: Where a plain function runs. ``None`` (the default): on the event loop.
+            ``"thread"``: in worker threads of anyio, with the caller's context variables.
+            ``"process"``: in its worker processes. ``"interpreter"``: in its subinterpreters, from
+            Python 3.13 on. Or in any `concurrent.futures.Executor`, which is yours to shut down.
+            At most ``concurrency_limit`` calls are handed over at once. To another process travel
+            the function, by its module and name, its side inputs, the items and the results: they
+            have to be picklable. A run begins with trying that, before anything is read. A worker
+            that dies is an error of the item.
+        abandon_on_cancel: What becomes of a call that has begun, when the run ends early or
+            ``timeout`` has passed. False (the default) waits until it returns, and then drops its
+            result. True goes on without it: a worker process of ``"process"`` is killed, any other
+            call runs on, unobserved. A call that has not begun is taken back either way.
+        max_failures: How many items may fail and be skipped or emitted in one run; with one more
+            the run ends in `TooManyFailures`, as ``on_error="fail"`` would end it there. 0 allows
+            none. A `fractions.Fraction` is a share of the items that the task has received, looked
+            at whenever an item fails, once these are 100. ``None`` (the default) means any number.
+        rate_limit: A `RateLimit`, which may be shared, says when each try of the function may
+            start. A call that waits for it counts as one that runs, and ``timeout`` does not
+            count yet. An error with a number for ``retry_after`` pauses the limit that many
+            seconds. ``None`` (the default) means no limit.
+        cost: What one try takes of the limit: a number above 0, or a function of the item that
+            returns one. ``None`` (the default) means 1. An error in it is an error of the item.
+        settle: A function of the item and what was returned for it, that returns what the try
+            really cost, 0 or more. The difference is given back or owed. It is not called for a
+            try that failed, and not for generators, which it refuses. An error in it is an
+            error of the item. ``None`` (the default) leaves it at ``cost``.
         spread: What becomes of a list. ``None`` (the default): the next task gets its
             elements, and the last task's list reaches the consumer whole. True unpacks it at
             the end as well. False passes it on whole, also to the next task.
+        key: A function of the item. Items for which it returns the same are worked on one after
+            another, in the order in which they came; others go on beside them. What it returns
+            must be hashable. An error in it is an error of the item. ``None`` (the default)
+            lets all items run beside each other.
+        per_key: How many items of one key are worked on at once, 1 by default. They still start
+            in the order in which they came.
 
     Returns:
         A `Task`; with options, a decorator that makes one.
@@ -342,8 +393,11 @@ def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
 
     A batch starts when ``max_size`` items wait. With ``max_wait`` it also starts when the first
     of them has waited that long and at least ``min_size`` wait. When the input ends, the items
-    that are left are the last batch. Without ``max_wait`` the batches depend on the input
-    alone, never on timing.
+    that are left are the last batch. Without ``max_wait`` and ``flush_when_idle`` the batches
+    depend on the input alone, never on timing.
+
+    Inside the function `get_current_batch` tells why the batch has started. To fail single items
+    of a batch, and let the others pass, the function raises a `BatchError`.
 
     A list that is returned is always unpacked: one list for many items. In all else functions
     are as for `single_task`.
@@ -354,16 +408,35 @@ def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
         max_wait: Seconds that an item waits for others, once there are ``min_size``. ``None``
             (the default) means until the batch is full or the input ends.
         drop_remainder: True drops the last batch if it is smaller than ``min_size``. False
-            (the default) processes it.
+            (the default) processes it. Not with ``max_weight`` or ``by``, where batches other
+            than the last may be as small.
+        max_weight: What the items of a batch weigh at most, together. An item that would exceed
+            it begins the next batch, and one that exceeds it by itself is a batch of its own.
+            ``None`` (the default) means any weight. ``max_size`` holds as well.
+        weight: A function of the item that returns what it weighs, a number of at least 0. To be
+            given with ``max_weight``, and only then.
+        by: A function of the item that returns a key, which must be hashable: each batch is of
+            one key only, and there is one open batch for each key. Batches start, and in order
+            their results come, in the order in which they are full or due; at the end in the
+            order in which they were begun. ``None`` (the default) puts all items together.
+        max_open: With ``by``, how many batches are open at once. The item that begins one more
+            makes the one that was begun first start, however small. ``None`` (the default)
+            means 100.
+        flush_when_idle: True also starts a batch, the one begun first, when no call of the
+            function runs, at least ``min_size`` items wait and no more are on their way: small
+            batches while there is little to do, full ones while there is much. False (the
+            default) does not.
         on_error: What becomes of a batch whose last try failed. ``"fail"`` and
             ``"emit_failure"`` are as for `single_task`, and there is one `Failure` for the
             batch. ``"skip_item"`` tries the halves, and halves of these, until the items that
             fail stand alone, and drops only those. ``"skip_batch"`` drops the batch. Both log a
-            warning.
+            warning. An item that a `BatchError` names, and one for which ``weight`` or ``by``
+            fails, is dealt with alone, and both drop it.
         concurrency_limit: How many batches the function works on at once; 1 by default.
             ``None`` means 100, and ``math.inf`` no limit.
-        options: All others, from ``retry_attempts`` to ``task_name``, are as for `single_task`,
-            with a batch for an item.
+        options: All others, from ``retry_attempts`` to ``task_name`` and from ``rate_limit`` to
+            ``settle``, are as for `single_task`, with a batch for an item; so is
+            ``max_failures``, for which a batch counts as many as it has items.
 
     Returns:
         A decorator that makes a `Task`.

@@ -19,11 +19,14 @@ class Failure(Generic[T]):
     results that are dicts and failures alike: ``result.get("error")``.
 
     Attributes:
-        item: What the task was given: an item, or for a batch task the batch (a list).
+        item: What the task was given: an item, or for a batch task the batch (a list), or the one
+            item of it that failed alone: named in a `BatchError`, or by ``weight`` or ``by``.
         error: The exception of the last try.
         task_name: The name of the task.
         attempts: How often the task was tried, 1 without retries.
     """
+
+    __module__ = "conveyor"
 
     item: T
     error: Exception

@@ -15,6 +15,8 @@ class LoggingErrorHandler:
         carry_on: True skips the item; false (the default) leaves it to ``on_error``.
     """
 
+    __module__ = "conveyor"
+
     def __init__(
         self,
         logger: logging.Logger | None = None,

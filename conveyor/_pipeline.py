@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import GenericAlias, MappingProxyType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Self, TypeVar, overload
 
 from ._context import ExecutionMode, PipelineContext, merge_settings
 from ._spec import Spec, name_of
@@ -49,6 +49,8 @@ class Pipeline(Generic[In, Out, Item]):
         TypeError: If one of the stages is no task or pipeline.
         ValueError: If there is no stage.
     """
+
+    __module__ = "conveyor"
 
     __slots__ = ("__dict__", "_settings", "_stages")
 
@@ -154,6 +156,67 @@ class Pipeline(Generic[In, Out, Item]):
         mode = {"execution_mode": ExecutionMode.AS_COMPLETED}
         return self._stream(data, {**self._settings, **mode})
 
+    def run(
+        self,
+        data: Iterable[In] | AsyncIterable[In],
+        *,
+        backend: Literal["asyncio", "trio"] = "asyncio",
+        mode: ExecutionMode | str | None = None,
+        backend_options: Mapping[str, Any] | None = None,
+    ) -> list[Out]:
+        """Run to the end and return all results: for code without an event loop.
+
+        It starts one in this thread, and blocks until all is over. Ctrl-C ends the run.
+
+        Args:
+            data: As for calling the pipeline.
+            backend: ``"asyncio"`` (the default) or ``"trio"``.
+            mode: ``"ordered"`` or ``"as_completed"``. ``None`` (the default) means the
+                pipeline's own.
+            backend_options: What `anyio.run` takes under this name, ``{"use_uvloop": True}``
+                for example.
+
+        Raises:
+            TypeError: If an argument is of a wrong type.
+            ValueError: If there is no such backend or mode.
+            LookupError: If the backend is not installed.
+            RuntimeError: If an event loop runs in this thread already.
+            Exception: What a task or the input failed with.
+        """
+        from . import _blocking  # brings the engine and an event loop
+
+        _blocking.check("run", "`await pipeline(data).collect()`", backend)
+        return _blocking.run(self._in_mode(data, mode), backend, backend_options)
+
+    def iterate(
+        self,
+        data: Iterable[In] | AsyncIterable[In],
+        *,
+        backend: Literal["asyncio", "trio"] = "asyncio",
+        mode: ExecutionMode | str | None = None,
+        backend_options: Mapping[str, Any] | None = None,
+    ) -> Generator[Out, None, None]:
+        """Yield the results one by one, each as soon as it may be: for code without an event loop.
+
+        The run lives in an event loop in a thread of its own, where `data` is read and the
+        functions are called, also while the caller is busy with a result. It begins with the
+        first result that is asked for. When the loop over the results is left, the generator is
+        closed, and that ends the run: nothing of it and of its thread is left then.
+        `contextlib.closing` makes sure of that where something else holds the generator.
+
+        Args and errors are those of `run`.
+        """
+        from . import _blocking  # brings the engine and an event loop
+
+        _blocking.check("iterate", "`async for result in pipeline(data)`", backend)
+        return _blocking.iterate(self._in_mode(data, mode), backend, backend_options)
+
+    def _in_mode(self, data: Any, mode: ExecutionMode | str | None) -> Stream[Out]:
+        settings = dict(self._settings)
+        if mode is not None:
+            settings["execution_mode"] = ExecutionMode.parse(mode)
+        return self._stream(data, settings)
+
     def with_execution_mode(self, mode: ExecutionMode | str) -> Pipeline[In, Out, Item]:
         """Return a pipeline with this mode: ``"ordered"`` or ``"as_completed"``.
 
@@ -191,6 +254,8 @@ class Task(Pipeline[TaskIn, TaskOut, TaskItem]):
     Attributes:
         spec: The description that the engine runs.
     """
+
+    __module__ = "conveyor"
 
     __slots__ = ("spec",)
 

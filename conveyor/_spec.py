@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import os
+import sys
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ._context import check_count
+from ._context import check_count, check_max_failures
 from ._errors import ErrorHandler, HandlerFunction
 
 OnError: TypeAlias = Literal["fail", "skip_item", "emit_failure"]
 OnBatchError: TypeAlias = Literal["fail", "skip_item", "skip_batch", "emit_failure"]
+ExecutorName: TypeAlias = Literal["thread", "process", "interpreter"]
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor  # slow to import, and few tasks have one
+    from fractions import Fraction
+
+    from ._rate import RateLimit
+
 DEFAULT_CONCURRENCY = 100
+DEFAULT_OPEN = 100
 
 
-def _check_seconds(name: str, value: object, *, zero: bool, none: bool) -> None:
+def check_seconds(name: str, value: object, *, zero: bool, none: bool) -> None:
     if value is None and none:
         return
     allowed = f"a number of seconds {'of at least' if zero else 'above'} 0"
@@ -61,6 +71,89 @@ def _check_retry_on(value: object) -> None:
             )
 
 
+def _check_executor(value: object, func: Callable[..., Any]) -> None:
+    if value is None:
+        return
+    names = ("thread", "process", "interpreter")
+    allowed = ", ".join(map(repr, names)) + ", a concurrent.futures.Executor, or None"
+    if isinstance(value, str):
+        if value not in names:
+            raise ValueError(f"executor must be {allowed}, not {value!r}")
+        if value == "interpreter" and sys.version_info < (3, 13):
+            raise ValueError(
+                "executor must not be 'interpreter' here: that needs Python 3.13 or later, and "
+                f"this is {sys.version_info.major}.{sys.version_info.minor}"
+            )
+    else:
+        futures = sys.modules.get("concurrent.futures")  # who has an executor has imported it
+        if futures is None or not isinstance(value, futures.Executor):
+            hint = ": an instance, not the class" if isinstance(value, type) else ""
+            raise TypeError(f"executor must be {allowed}, not {value!r}{hint}")
+    while isinstance(func, functools.partial | classmethod | staticmethod):
+        func = func.func if isinstance(func, functools.partial) else func.__func__
+    for each in (func, type(func).__call__):
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            raise TypeError(
+                f"executor is for plain functions, and {name_of(func)!r} is async: it runs on "
+                f"the event loop. Make it a plain def, or leave out executor={value!r}"
+            )
+        if inspect.isgeneratorfunction(each):
+            raise TypeError(
+                f"executor is for functions that return, and {name_of(func)!r} is a generator "
+                f"function, which cannot be moved. Return a list, or leave out executor={value!r}"
+            )
+
+
+def _check_max_weight(value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"max_weight must be a number above 0, or None, not {value!r}")
+    if not value > 0:
+        raise ValueError(f"max_weight must be a number above 0, or None, not {value!r}")
+
+
+def _check_item_function(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not callable(value):
+        raise TypeError(f"{name} must be a function of the item, or None, not {value!r}")
+    if inspect.iscoroutinefunction(value):
+        raise TypeError(f"{name} must be a plain function of the item, not an async one: {value!r}")
+
+
+def _check_rate(spec: Spec) -> None:
+    cost, settle = spec.cost, spec.settle
+    if spec.rate_limit is None:
+        for name, value in (("cost", cost), ("settle", settle)):
+            if value is not None:
+                raise ValueError(f"{name} is for tasks with a rate_limit, not {value!r} without")
+        return
+    from ._rate import RateLimit, check_amount
+
+    if not isinstance(spec.rate_limit, RateLimit):
+        raise TypeError(
+            f"rate_limit must be a RateLimit or None, not {spec.rate_limit!r}: "
+            "write rate_limit=RateLimit(10) for 10 calls a second"
+        )
+    for name, value, what in (("cost", cost, "item"), ("settle", settle, "item and the result")):
+        if inspect.iscoroutinefunction(value):
+            raise TypeError(f"{name} must be a plain function of the {what}, not {value!r}")
+    if cost is not None and not callable(cost):
+        check_amount("cost, if it is no function,", cost)
+    if settle is None:
+        return
+    if not callable(settle):
+        raise TypeError(
+            f"settle must be a function of the item and the result, or None, not {settle!r}"
+        )
+    if inspect.isgeneratorfunction(spec.func) or inspect.isasyncgenfunction(spec.func):
+        raise TypeError(
+            f"settle is for functions that return, and {name_of(spec.func)!r} is a generator "
+            f"function: say beforehand what it costs, with cost, and leave out settle={settle!r}"
+        )
+
+
 def name_of(func: Callable[..., Any]) -> str:
     """Return what a reader would call `func`."""
     while isinstance(func, functools.partial):
@@ -86,6 +179,12 @@ class Spec:
     error_handler: ErrorHandler | HandlerFunction | None = None
     task_name: str | None = None
     concurrency_limit: float | None = None
+    max_failures: int | Fraction | None = None
+    executor: ExecutorName | Executor | None = None
+    abandon_on_cancel: bool = False
+    rate_limit: RateLimit | None = None
+    cost: float | Callable[[Any], float] | None = None
+    settle: Callable[[Any, Any], float] | None = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -94,12 +193,12 @@ class Spec:
         if not (callable(self.func) or isinstance(self.func, classmethod)):
             raise TypeError(f"a task is made of a function, not of {self.func!r}")
         check_count("retry_attempts", self.retry_attempts)
-        _check_seconds("retry_delay", self.retry_delay, zero=True, none=False)
+        check_seconds("retry_delay", self.retry_delay, zero=True, none=False)
         _check_bool("retry_exponential_backoff", self.retry_exponential_backoff)
-        _check_seconds("retry_max_delay", self.retry_max_delay, zero=True, none=False)
+        check_seconds("retry_max_delay", self.retry_max_delay, zero=True, none=False)
         _check_bool("retry_jitter", self.retry_jitter)
         _check_retry_on(self.retry_on)
-        _check_seconds("timeout", self.timeout, zero=False, none=True)
+        check_seconds("timeout", self.timeout, zero=False, none=True)
         handler = self.error_handler
         if isinstance(handler, type) or not (
             handler is None or callable(handler) or isinstance(handler, ErrorHandler)
@@ -111,6 +210,20 @@ class Spec:
         if self.task_name is not None and not isinstance(self.task_name, str):
             raise TypeError(f"task_name must be a str or None, not {self.task_name!r}")
         check_count("concurrency_limit", self.concurrency_limit, none=True, inf=True)
+        check_max_failures(self.max_failures)
+        if self.max_failures is not None and self.on_error == "fail" and handler is None:
+            raise ValueError(
+                f"max_failures={self.max_failures!r} needs an on_error other than 'fail', or an "
+                "error_handler: as it is, the first failure ends the run"
+            )
+        _check_executor(self.executor, self.func)
+        _check_bool("abandon_on_cancel", self.abandon_on_cancel)
+        if self.abandon_on_cancel and self.executor in (None, "interpreter"):
+            raise ValueError(
+                "abandon_on_cancel=True is for calls in threads, processes and executors, "
+                f"and not for executor={self.executor!r}"
+            )
+        _check_rate(self)
 
     @property
     def name(self) -> str:
@@ -119,7 +232,11 @@ class Spec:
     @property
     def limit(self) -> float:
         """How many calls may run at once."""
-        return DEFAULT_CONCURRENCY if self.concurrency_limit is None else self.concurrency_limit
+        if self.concurrency_limit is not None:
+            return self.concurrency_limit
+        if self.executor in ("process", "interpreter"):
+            return os.cpu_count() or 1  # each call has one to itself
+        return DEFAULT_CONCURRENCY
 
     def with_options(self, options: Mapping[str, Any]) -> Spec:
         """Return a copy with these options, checked."""
@@ -135,6 +252,8 @@ class SingleSpec(Spec):
     """A function that is called with one item."""
 
     spread: bool | None = None
+    key: Callable[[Any], Hashable] | None = None
+    per_key: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,6 +261,13 @@ class SingleSpec(Spec):
         choices = ("fail", "skip_item", "emit_failure")
         _check_choice("on_error", self.on_error, choices, hint)
         _check_bool("spread", self.spread, none=True)
+        if self.key is not None and not callable(self.key):
+            raise TypeError(f"key must be a function of the item, or None, not {self.key!r}")
+        if inspect.iscoroutinefunction(self.key):
+            raise TypeError(f"key must be a plain function of the item, not {self.key!r}")
+        check_count("per_key", self.per_key)
+        if self.key is None and self.per_key != 1:
+            raise ValueError(f"per_key is for tasks with a key, and there is none: {self.per_key}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -152,6 +278,11 @@ class BatchSpec(Spec):
     min_size: int = 1
     max_wait: float | None = None
     drop_remainder: bool = False
+    max_weight: float | None = None
+    weight: Callable[[Any], float] | None = None
+    by: Callable[[Any], Hashable] | None = None
+    max_open: int | None = None
+    flush_when_idle: bool = False
     concurrency_limit: float | None = 1
 
     def __post_init__(self) -> None:
@@ -166,8 +297,35 @@ class BatchSpec(Spec):
                 f"min_size must not exceed max_size, not {self.min_size} with "
                 f"max_size={self.max_size}"
             )
-        _check_seconds("max_wait", self.max_wait, zero=True, none=True)
+        check_seconds("max_wait", self.max_wait, zero=True, none=True)
         _check_bool("drop_remainder", self.drop_remainder)
+        _check_bool("flush_when_idle", self.flush_when_idle)
+        _check_max_weight(self.max_weight)
+        _check_item_function("weight", self.weight)
+        _check_item_function("by", self.by)
+        check_count("max_open", self.max_open, none=True)
+        if self.weight is None and self.max_weight is not None:
+            raise ValueError(
+                f"max_weight={self.max_weight!r} needs weight, a function that says what an item "
+                "weighs: to bound the number of items there is max_size"
+            )
+        if self.weight is not None and self.max_weight is None:
+            raise ValueError("weight needs max_weight, what a batch may weigh at most")
+        if self.by is None and self.max_open is not None:
+            raise ValueError(
+                f"max_open={self.max_open!r} is for batches by a key, and there is no by"
+            )
+        for name, given in (("max_weight", self.max_weight), ("by", self.by)):
+            if self.drop_remainder and given is not None:
+                raise ValueError(
+                    f"drop_remainder=True and {name} do not go together: with {name}, batches "
+                    "other than the last may also be smaller than min_size"
+                )
+
+    @property
+    def open_limit(self) -> int:
+        """How many batches may be open at once, where there is one for each key."""
+        return DEFAULT_OPEN if self.max_open is None else self.max_open
 
 
 def option_names(kind: type[Spec]) -> tuple[str, ...]:

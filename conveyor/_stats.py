@@ -18,9 +18,14 @@ class StageStatistics:
         failed: Items whose last try failed, whatever became of them.
         retried: Further tries of the function after a first one.
         dropped: Items of a final batch that ``drop_remainder`` left out.
-        running: Calls of the function that run at this moment.
+        cancelled: Calls of the function that were cut off as the run ended before they did.
+        running: Calls of the function that run at this moment, those that wait included.
         queued: Items that wait in front of the stage.
+        waiting: Calls, of those that run, that wait for their ``rate_limit``.
+        batches: Batches that have started; 0 for a single task.
     """
+
+    __module__ = "conveyor"
 
     name: str
     received: int = 0
@@ -30,8 +35,11 @@ class StageStatistics:
     failed: int = 0
     retried: int = 0
     dropped: int = 0
+    cancelled: int = 0
     running: int = 0
     queued: int = 0
+    waiting: int = 0
+    batches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,31 @@ class StreamStatistics:
         queued: Results that wait for the consumer.
     """
 
+    __module__ = "conveyor"
+
     pipeline_id: str
     stages: tuple[StageStatistics, ...]
     queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitStatistics:
+    """How a `RateLimit` stands at one moment.
+
+    Attributes:
+        rate: How much comes in every `per` seconds.
+        per: See there.
+        burst: How much there is at most.
+        available: How much there is. Below 0 it is a debt.
+        paused: Seconds until the end of a pause; 0 if there is none.
+        waiting: Calls that wait, in all stages and runs and elsewhere.
+    """
+
+    __module__ = "conveyor"
+
+    rate: float
+    per: float
+    burst: float
+    available: float
+    paused: float
+    waiting: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from enum import Enum
 from time import perf_counter
@@ -14,7 +13,6 @@ from anyio import (
     CancelScope,
     ClosedResourceError,
     create_task_group,
-    current_effective_deadline,
     get_cancelled_exc_class,
 )
 from anyio.abc import TaskGroup
@@ -22,15 +20,16 @@ from anyio.lowlevel import checkpoint
 
 from ._context import PipelineContext
 from ._engine import host
+from ._engine.block import leave
 from ._engine.later import Later
 from ._engine.link import Link
 from ._engine.log import lost
-from ._engine.run import Run, sole
+from ._engine.run import Run
 from ._engine.signals import Bypass
 from ._engine.source import check_source
 from ._engine.turn import Turn
 from ._errors import EmptyInputError, StreamConsumedError
-from ._spec import Spec
+from ._spec import Spec, check_seconds
 from ._stats import StageStatistics, StreamStatistics
 
 Out = TypeVar("Out", covariant=True)
@@ -55,8 +54,11 @@ class Stream(Generic[Out]):
     Nothing is read from the input before the first result is asked for or the block is entered.
     """
 
+    __module__ = "conveyor"
+
     __slots__ = (
         "__weakref__",
+        "_abort_error",
         "_cancel_soon",
         "_context",
         "_data",
@@ -76,6 +78,7 @@ class Stream(Generic[Out]):
         self._data = data
         self._context = context
         self._run: Run | None = None
+        self._abort_error: BaseException | None = None  # until there is a run
         self._group: TaskGroup | None = None
         self._cancel_soon: Any = None
         self._reading = False
@@ -141,7 +144,7 @@ class Stream(Generic[Out]):
             # In the link's name: nothing of the run may hold the stream, or it is never dropped.
             if run.turn.is_over(results):
                 await run.turn.give_way()
-            while True:
+            while not run.aborted:
                 if results.taken or results.refill():
                     result = results.taken.popleft()
                     if results.blocked is not None:
@@ -179,6 +182,9 @@ class Stream(Generic[Out]):
         host.require_loop()
         self._run = run = Run(self._specs, self._data, self._context)
         self._data = None
+        if self._abort_error is not None:
+            run.abort(self._abort_error)
+            self._abort_error = None
         return run
 
     def _finish(self, run: Run) -> NoReturn:
@@ -215,15 +221,52 @@ class Stream(Generic[Out]):
 
     # Ending
 
-    def stop(self) -> None:
+    def stop(self, timeout: float | None = None) -> None:
         """Stop reading the input; what is inside is finished and delivered, then the stream ends.
 
-        Before the stream is started this leaves nothing to run. Later calls do nothing.
+        A batch that is being filled is processed as soon as no item of those inside can join it.
+        Before the stream is started this leaves nothing to run, and when it is over it does
+        nothing. May be called from anywhere in the event loop, also from inside a task.
+
+        Args:
+            timeout: Seconds from now, after which what is not done is cancelled. The stream then
+                ends normally as well, after what had left the last task by then; what was given
+                up is logged as a warning, and `statistics` tell of it. ``None`` (the default)
+                means no limit. Of several calls the earliest time counts.
+
+        Raises:
+            TypeError: If `timeout` is no number.
+            ValueError: If it is below 0.
         """
+        check_seconds("timeout", timeout, zero=True, none=True)
         if self._run is not None:
-            self._run.stop()
+            self._run.stop(timeout)
         else:
             self._data = ()
+
+    def abort(self, error: BaseException) -> None:
+        """End the run now: the next iteration raises `error` itself, once all of the run is over.
+
+        All that is inside is cancelled, and results that are not delivered yet are given up. It
+        may follow `stop`. If the run has ended in an error before, it is that one which is raised,
+        and when the stream is over this does nothing. May be called from anywhere in the event
+        loop. To end the run without an error, there is `aclose`.
+
+        Args:
+            error: The exception object.
+
+        Raises:
+            TypeError: If `error` is no exception object.
+        """
+        if not isinstance(error, BaseException):
+            raise TypeError(f"abort takes an exception object, not {error!r}")
+        if self._state is _State.OVER:
+            return
+        self._results = None
+        if self._run is not None:
+            self._run.abort(error)
+        elif self._abort_error is None:
+            self._abort_error = error
 
     async def aclose(self) -> None:
         """End the run: nothing more is delivered, and nothing is left when this returns.
@@ -278,25 +321,28 @@ class Stream(Generic[Out]):
         assert group is not None
         self._state, self._results = _State.OVER, None
         run.cancel()
+        swallowed = await leave(group, exc_type, exc, traceback)  # noqa: ASYNC102 - it is about to end
         if isinstance(exc, get_cancelled_exc_class()):
-            return await group.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - ends with the run, that was cancelled
-        # The body's own exception is kept out of the group, which would wrap it in another.
-        try:
-            await group.__aexit__(None, None, None)  # noqa: ASYNC102 - ends with the run, that was cancelled
-        except BaseExceptionGroup as wrapped:
-            raise sole(wrapped) from None  # the run raises nothing: this came in, as Ctrl-C does
-        except get_cancelled_exc_class():  # noqa: ASYNC103 - see below
-            if exc is None or current_effective_deadline() != -math.inf:
-                raise
-            # Else the body's own exception passes, as it would without the block. Nothing is
-            # swallowed: a cancelled scope cancels again at the next checkpoint, where asyncio's
-            # own Task.cancel() comes but once.
+            return swallowed
         error, run.error = run.error, None
         if error is not None and error is not exc:
             if exc is None and not isinstance(error, Exception):
                 raise error
             lost(error)
         return None
+
+    async def _ready(self) -> list[Out]:
+        """Wait for a result, and return it with those that are there; none at the end.
+
+        The consumer then has up to ``buffer_size`` results in hand.
+        """
+        async for result in self:
+            results = [result]
+            link = self._results
+            while link is not None and link.taken and not link.bypasses:
+                results.append(await anext(self))
+            return results
+        return []
 
     async def _as_side_input(self) -> Out:
         async with self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -109,8 +110,20 @@ class Small(Watched):
         async for _ in stream:
             stream.stop()
 
+    async def stop_in_time(self, mode: str) -> None:
+        stream = self.stream(mode)
+        async for _ in stream:
+            stream.stop(1)
 
-ways = pytest.mark.parametrize("way", ["iterate", "block", "collect", "aclose", "stop"])
+    async def abort(self, mode: str) -> None:
+        stream = self.stream(mode)
+        with suppress(KeyError):
+            async for _ in stream:
+                stream.abort(KeyError())
+
+
+WAYS = ["iterate", "block", "collect", "aclose", "stop", "stop_in_time", "abort"]
+ways = pytest.mark.parametrize("way", WAYS)
 
 
 async def all_left(watched: Watched, turns: int = 100) -> None:
@@ -169,7 +182,7 @@ async def test_cancelled_at_every_turn(
 
 
 @given(
-    way=st.sampled_from(["iterate", "block", "collect", "aclose", "stop"]),
+    way=st.sampled_from(WAYS),
     mode=st.sampled_from(["ordered", "as_completed"]),
     time=st.integers(0, 10),
     turns=st.integers(0, 40),

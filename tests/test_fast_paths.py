@@ -497,7 +497,8 @@ class Case:
         elif not grouped:
             assert counted(outcome.results) == counted(expected.results)
         if expected.error is None and (setting.mode == "ordered" or not grouped):
-            assert outcome.stages == expected.stages
+            # How many batches there were is a matter of timing, where time makes them.
+            assert [replace(stage, batches=0) for stage in outcome.stages] == expected.stages
 
 
 def counted(results: list[Any]) -> Counter[str]:
@@ -564,7 +565,7 @@ def listed(item: Any) -> list[Any]:
 @pytest.mark.parametrize("mode", ["ordered", "as_completed"])
 @pytest.mark.parametrize(
     ("function", "flows"),
-    [(plus, True), (answer, True), (suspending, False), (nothing, False)],
+    [(plus, True), (answer, True), (suspending, False), (nothing, True)],
 )
 async def test_what_does_not_suspend_flows(
     still_clock: pytest.MonkeyPatch, function: Any, flows: bool, mode: str
@@ -584,7 +585,7 @@ async def test_what_does_not_suspend_flows(
     work = single_task(task_name="work", concurrency_limit=1)(function)
     pipeline = (head | work).with_execution_mode(mode)
     await pipeline(range(100)).drain()
-    # One result has to send a list, that the others then ride along in.
+    # Who has just slept does one item the slow way.
     assert 90 <= flowed["head"] < 100
     assert 90 <= flowed["work"] < 100 if flows else flowed["work"] == 0
     before = flowed.copy()

@@ -11,31 +11,46 @@ import pytest
 
 # From the bottom up. A module imports from lower rows only, never from its own.
 LAYERS = [
-    ["_errors", "_failure", "_handlers", "_stats", "_context", "_engine"],
+    ["_errors", "_failure", "_handlers", "_stats", "_context", "_batch", "_engine"],
+    ["_engine.bucket", "_engine.host"],
+    ["_engine.throttle"],
+    ["_rate"],
     ["_spec"],
     [
         "_engine.order",
         "_engine.batch",
         "_engine.pace",
-        "_engine.host",
         "_engine.drive",
         "_engine.signals",
+        "_engine.parcel",
         "_engine.later",
         "_engine.log",
         "_engine.turn",
+        "_engine.block",
+        "_engine.failures",
     ],
-    ["_engine.link", "_engine.cleanup"],
+    ["_engine.link", "_engine.cleanup", "_engine.executors", "_engine.meter"],
     ["_engine.call", "_engine.source", "_engine.inputs", "_engine.intake"],
-    ["_engine.outlet", "_engine.deliver"],
+    ["_engine.outlet", "_engine.deliver", "_engine.keyed"],
     ["_engine.stage"],
     ["_engine.run"],
     ["_stream"],
+    ["_blocking", "_signals"],
     ["_pipeline"],
     ["_decorators"],
     ["__init__"],
 ]
 # These decide and never wait, so that they can be tested without an event loop.
-PURE = ["_engine.order", "_engine.batch", "_engine.pace", "_errors", "_spec", "_stats"]
+PURE = [
+    "_engine.order",
+    "_engine.batch",
+    "_engine.pace",
+    "_engine.failures",
+    "_engine.bucket",
+    "_errors",
+    "_spec",
+    "_stats",
+]
 # A protocol may say that something is to be awaited.
 MAY_DECLARE = {"_errors": {"handle_error"}}
 

@@ -10,6 +10,7 @@ import math
 import re
 import types
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -79,10 +80,21 @@ BAD: list[tuple[tuple[str, ...], str, type[Exception], list[Any], str]] = [
     (BOTH, "task_name", TypeError, [1, b"parse", function], "a str"),
     (BOTH, "concurrency_limit", ValueError, [0, -1, NAN], "at least 1"),
     (BOTH, "concurrency_limit", TypeError, ["3", True, 2.5], "math.inf"),
+    (BOTH, "max_failures", ValueError, [-1], "at least 0"),
+    (BOTH, "max_failures", TypeError, ["3", True, 2.5, 0.05], "a fractions.Fraction between 0"),
+    (BOTH, "max_failures", ValueError, [3], "needs an on_error other than 'fail'"),
+    (BOTH, "executor", ValueError, ["", "threads", "loop"], "'process', 'interpreter'"),
+    (BOTH, "executor", TypeError, [1, True, function, Executor], "concurrent.futures.Executor"),
+    (BOTH, "abandon_on_cancel", TypeError, [None, 1, "yes"], "True or False"),
+    (BOTH, "abandon_on_cancel", ValueError, [True], "executor=None"),
     (BOTH, "on_error", ValueError, ["", "ignore", "Fail"], "'fail', 'skip_item'"),
     (BOTH, "on_error", TypeError, [None, 1, True], "'emit_failure'"),
     (SINGLE, "on_error", ValueError, ["skip_batch"], "batch tasks"),
     (SINGLE, "spread", TypeError, [1, 0, "yes"], "True, False or None"),
+    (SINGLE, "key", TypeError, [1, "name", ("a",)], "a function of the item"),
+    (SINGLE, "per_key", ValueError, [0, -1], "at least 1"),
+    (SINGLE, "per_key", TypeError, [None, "3", True, 2.5, math.inf], "a whole number"),
+    (SINGLE, "per_key", ValueError, [2], "with a key"),
     (BATCH, "max_size", ValueError, [0, -1], "at least 1"),
     (BATCH, "max_size", TypeError, [None, "3", True, 2.5, math.inf], "a whole number"),
     (BATCH, "min_size", ValueError, [0, -1], "at least 1"),
@@ -140,6 +152,10 @@ GOOD: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (BOTH, {"concurrency_limit": None}),
     (BOTH, {"concurrency_limit": 1}),
     (BOTH, {"concurrency_limit": math.inf}),
+    (BOTH, {"max_failures": None}),
+    (BOTH, {"max_failures": 0, "on_error": "skip_item"}),
+    (BOTH, {"max_failures": 5, "error_handler": LoggingErrorHandler()}),
+    (BOTH, {"executor": None, "abandon_on_cancel": False}),
     (BOTH, {"on_error": "fail"}),
     (BOTH, {"on_error": "skip_item"}),
     (BOTH, {"on_error": "emit_failure"}),

@@ -45,6 +45,8 @@ class Single:
     on_error: str
     concurrency: int
     plain: bool  # a `def`, that never suspends
+    keys: int = 0  # how many there are; 0 for a stage without
+    per_key: int = 1
 
     def action(self, value: Value) -> str:
         return self.table[sum(value) % len(self.table)]
@@ -82,6 +84,8 @@ def singles(actions: Iterable[str], on_error: Iterable[str]) -> st.SearchStrateg
         on_error=st.sampled_from(tuple(on_error)),
         concurrency=st.integers(1, 4),
         plain=st.booleans(),
+        keys=st.sampled_from((0, 0, 1, 2, 3)),
+        per_key=st.integers(1, 2),
     )
 
 
@@ -227,10 +231,19 @@ def build_single(stage: Single, index: int) -> Task[Any, Any]:
         results = list(outcome(stage, index, value))
         return results if action == "list" else results[0] if results else None
 
-    async def slow(value: Value) -> Any:
-        await anyio.sleep(stage.delay(value))
-        return result(value)
+    at_work: Counter[int] = Counter()
 
+    async def slow(value: Value) -> Any:
+        key = sum(value) % stage.keys if stage.keys else 0
+        at_work[key] += 1
+        try:
+            assert not stage.keys or at_work[key] <= stage.per_key
+            await anyio.sleep(stage.delay(value))
+            return result(value)
+        finally:
+            at_work[key] -= 1
+
+    keyed = {"key": lambda value: sum(value) % stage.keys, "per_key": stage.per_key}
     return single_task(
         task_name=f"stage{index}",
         on_error=stage.on_error,
@@ -239,6 +252,7 @@ def build_single(stage: Single, index: int) -> Task[Any, Any]:
         retry_on=lambda error: error.args == ("flaky",),
         concurrency_limit=stage.concurrency,
         spread=True,
+        **(keyed if stage.keys else {}),
     )(result if stage.plain else slow)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import subprocess
 import sys
 import textwrap
@@ -784,3 +785,21 @@ async def test_an_abandoned_read_frees_the_stream() -> None:
     assert watched.open > 0
     del stream, reading
     await nothing_open(watched)
+
+
+async def test_a_failure_before_a_later_stage_has_begun_is_the_only_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = ValueError()
+
+    @single_task
+    def fail(item: int) -> int:
+        raise error
+
+    pipeline = (fail | passing | passing).with_execution_mode("as_completed")
+    with caplog.at_level(logging.DEBUG, "conveyor"):
+        for _ in range(20):  # trio shuffles which stage begins first
+            with pytest.raises(ValueError) as caught:  # noqa: PT011 - it is compared
+                await pipeline([1]).drain()
+            assert caught.value is error
+    assert caplog.records == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .base import Question
 from .batches import Batches
 from .bounds import Bounds
+from .cores import Cores
 from .first_result import FirstResult
 from .many_waiting import ManyWaiting
 from .memory import Memory
@@ -28,6 +29,7 @@ QUESTIONS: dict[str, Question] = {
         Bounds(),
         Memory(),
         Scaling(),
+        Cores(),
         StartUp(),
     )
 }

@@ -18,12 +18,17 @@ from ..tables import Table, by_engine, micro, milli
 from ..work import at_once, check
 from .base import LIMIT, Question, Run, able
 
-IMPORT, RUN = "import", "a run over one item"
+IMPORT, NAMES, RUN = "import", "import of names", "a run over one item"
+# What a module that uses it begins with: both put off what takes long until a name is used.
+USED = {
+    OURS: "from conveyor import batch_task, single_task",
+    ByHand.name: "from anyio import create_memory_object_stream, create_task_group",
+}
 # Printed from within, so that the start of the interpreter does not count.
 TIMED_IMPORT = """
 from time import perf_counter
 start = perf_counter()
-import {module}
+{statement}
 print(perf_counter() - start)
 """
 
@@ -31,8 +36,9 @@ print(perf_counter() - start)
 class StartUp(Question):
     name = "start-up"
     work = (
-        "`import` in a fresh interpreter, where by hand means `import anyio`. And one item through "
-        "one stage, in a loop that runs, where bare tasks mean a task group with one task."
+        "`import` in a fresh interpreter, where by hand means `import anyio`; the same with the "
+        "names that a module uses. And one item through one stage, in a loop that runs, where bare "
+        "tasks mean a task group with one task."
     )
 
     def cases(self, *, quick: bool) -> Iterable[Case]:
@@ -43,6 +49,13 @@ class StartUp(Question):
             backends[0],
             importable,
             {"repeats": 1 if quick else 5, "kind": IMPORT},
+            warm={"repeats": 1},
+        )
+        yield Case(
+            NAMES,
+            backends[0],
+            tuple(USED),
+            {"repeats": 1 if quick else 5, "kind": NAMES},
             warm={"repeats": 1},
         )
         for backend in backends:
@@ -58,11 +71,13 @@ class StartUp(Question):
     def measure(self, engine: Engine, params: Mapping[str, Any], run: Run) -> float:
         repeats = range(params["repeats"])
         if params["kind"] == IMPORT:
-            return median(self._import(str(engine.module)) for _ in repeats)
+            return median(self._import(f"import {engine.module}") for _ in repeats)
+        if params["kind"] == NAMES:
+            return median(self._import(USED[engine.name]) for _ in repeats)
         return float(run(self._runs, engine, repeats))
 
-    def _import(self, module: str) -> float:
-        command = [sys.executable, "-I", "-c", TIMED_IMPORT.format(module=module)]
+    def _import(self, statement: str) -> float:
+        command = [sys.executable, "-I", "-c", TIMED_IMPORT.format(statement=statement)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return float(done.stdout)
 

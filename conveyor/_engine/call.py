@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import Semaphore, fail_after, sleep
 
+from .._errors import BatchError
 from .._spec import BatchSpec, SingleSpec, Spec
 from .cleanup import Cleanup, close_iterator
+from .meter import Meter
 from .pace import deserves_retry, retry_delay
 from .signals import Failed
 
@@ -90,7 +92,7 @@ class Tries:
         """Call the function until a try returns; `Failed` when the tries are used up."""
         while True:
             try:
-                result = await self._caller.step(lambda: self._caller.func(self._unit))
+                result = await self._caller.attempt(self._unit)
             except Exception as error:
                 if failed := await self.again(error):
                     return failed
@@ -102,16 +104,22 @@ class Tries:
     async def again(self, error: Exception) -> Failed | None:
         """Wait for the next try, or return how the last one failed if there is none."""
         spec = self._caller.spec
+        if isinstance(error, BatchError) and isinstance(spec, BatchSpec):
+            return Failed(error, self.number)  # only the items that it names are tried again
         try:
             if self.number >= spec.retry_attempts or not deserves_retry(spec, error):
                 return Failed(error, self.number)
         except Exception as broken:  # retry_on is the user's as well
             keep_context(broken, error)
             return Failed(broken, self.number)
-        await sleep(retry_delay(spec, self.number, self._caller.random))
+        await self.pause()
+        return None
+
+    async def pause(self) -> None:
+        """Wait for the next try, which there is to be."""
+        await sleep(retry_delay(self._caller.spec, self.number, self._caller.random))
         self.number += 1
         self._caller.retried += 1
-        return None
 
     async def stream(
         self, generator: Any, give: Callable[[Any], Awaitable[None]]
@@ -155,14 +163,20 @@ class Caller:
         slots: What bounds the calls of the whole run; ``None`` if nothing does.
     """
 
-    __slots__ = ("_random", "_slots", "func", "retried", "spec")
+    __slots__ = ("_random", "_slots", "func", "meter", "retried", "spec")
 
     def __init__(self, spec: Spec, slots: Semaphore | None) -> None:
         self.spec = spec
         self.func = spec.func
         self.retried = 0
+        self.meter = None if spec.rate_limit is None else Meter(spec, slots)
         self._random: Random | None = None
         self._slots = slots
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their rate."""
+        return 0 if self.meter is None else self.meter.waiting
 
     def random(self) -> float:
         """Return a number from 0 to 1, from our own generator: a user's is not ours to use up."""
@@ -172,21 +186,55 @@ class Caller:
             self._random = Random()
         return self._random.random()
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Set what the function gets after the item."""
+    @property
+    def needs_binding(self) -> bool:
+        spec = self.spec
+        return bool(spec.args or spec.kwargs) or spec.executor is not None
+
+    async def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Set what the function gets after the item, and where it runs.
+
+        Raises:
+            Exception: If it cannot run there.
+        """
         func = self.spec.func
-        if args or kwargs:
+        if self.spec.executor is not None:
+            from .executors import offloaded  # few runs need it, and all would wait for the import
+
+            self.func = await offloaded(self.spec, args, kwargs)
+        elif args or kwargs:
             self.func = lambda item: func(item, *args, **kwargs)
 
     def plan(self) -> Callable[[Any], Any]:
         """Return what a worker calls for each unit: the bare function, if nothing is around it."""
-        if self.spec.retry_attempts == 1 and self.spec.timeout is None and self._slots is None:
+        if (
+            self.spec.retry_attempts == 1
+            and self.spec.timeout is None
+            and self._slots is None
+            and self.meter is None
+        ):
             return self.func
         return lambda unit: Tries(self, unit).result()
 
-    async def step(self, start: Callable[[], Any]) -> Any:
-        """Run one call, or one step of a generator, within the slots and the time-out."""
-        if self._slots is not None:
+    async def attempt(self, unit: Any) -> Any:
+        """Run one try, at its rate if there is one."""
+        meter = self.meter
+        if meter is None:
+            return await self.step(lambda: self.func(unit))
+        cost = meter.cost(unit)
+        result = await self.step(lambda: self.func(unit), cost)
+        meter.settle(cost, unit, result)
+        return result
+
+    async def step(self, start: Callable[[], Any], cost: float | None = None) -> Any:
+        """Run one call, or one step of a generator, within the slots and the time-out.
+
+        With a `cost` it waits for the rate as well.
+        """
+        meter = self.meter
+        if meter is not None and cost is not None:
+            await meter.enter(cost)
+        elif self._slots is not None:
             await self._slots.acquire()
         try:
             timeout = self.spec.timeout
@@ -196,6 +244,10 @@ class Caller:
             with fail_after(timeout):  # noqa: ASYNC912 - a plain function has none
                 result = start()
                 return await result if inspect.isawaitable(result) else result
+        except Exception as error:
+            if meter is not None:
+                meter.failed(error)
+            raise
         finally:
             if self._slots is not None:
                 self._slots.release()

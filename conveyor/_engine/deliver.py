@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._errors import ErrorHandler
+from .._batch import narrow
+from .._errors import BatchError, ErrorHandler, TooManyFailures
 from .._failure import Failure
 from .._spec import BatchSpec
 from .call import Kind, Started, keep_context
+from .intake import Unit
 from .log import annotate, logger
+from .pace import deserves_retry
 from .signals import Bypass, Failed
 
 if TYPE_CHECKING:
@@ -25,22 +29,36 @@ class Delivery:
     Args:
         stage: The stage whose unit it is.
         position: Of the unit, in the order of the results.
-        number: Of the item, or of the batch's first item, among those the stage received.
+        number: Of the item, or of each of the batch's items, among those the stage received.
     """
 
     __slots__ = ("_number", "_plain", "_position", "_stage", "_values")
 
-    def __init__(self, stage: Stage, position: int, number: int) -> None:
+    def __init__(self, stage: Stage, position: int, number: int | Sequence[int]) -> None:
         self._stage = stage
         self._position = position
-        self._number = number
+        self._number: Any = number
         self._values: list[Any] = []
         self._plain = True  # whether there is no failure among them
 
     async def deliver(self, unit: Any, result: Any) -> None:
         """Deliver what the function made of `unit`."""
-        if await self._resolve(unit, result):
-            self._stage.outlet.settle(self._position, self._values, plain=self._plain)
+        if type(unit) is Unit:
+            if unit.failed is not None:
+                goes_on = await self._failed(unit.items, unit.failed, given=False, alone=True)
+            else:
+                goes_on = await self._resolve(unit.items, result)
+        else:
+            goes_on = await self._resolve(unit, result)
+        outlet = self._stage.outlet
+        if goes_on:
+            outlet.settle(self._position, self._values, plain=self._plain)
+        elif self._values:
+            # They come before the error. The position is not settled, or what is behind it could
+            # go out, from a function that did not let itself be cancelled.
+            await outlet.turn_of(self._position)
+            for value in self._values:
+                outlet.put(value)
 
     async def _resolve(self, unit: Any, result: Any) -> bool:
         """Collect or stream `result`; false if it ends the run, and nothing comes after it."""
@@ -88,14 +106,22 @@ class Delivery:
 
     # Errors
 
-    async def _failed(self, unit: Any, failed: Failed, *, given: bool) -> bool:
+    async def _failed(self, unit: Any, failed: Failed, *, given: bool, alone: bool = False) -> bool:
+        """Do what the policy says of a unit, or of the one item in it that failed `alone`."""
         stage, spec = self._stage, self._stage.spec
         size = len(unit) if isinstance(spec, BatchSpec) else 1
+        what = unit[0] if alone else unit
         error = failed.error
+        if isinstance(error, BatchError) and isinstance(spec, BatchSpec) and not alone:
+            if (wrong := misfit(error, size)) is None:
+                return await self._named(unit, failed, given=given)
+            annotate(wrong, f"in the BatchError that task {spec.name!r} raised")
+            keep_context(wrong, error)
+            error, failed = wrong, Failed(wrong, failed.attempts)
         handler = spec.error_handler
         if handler is not None:
             try:
-                carry_on, value = await self._ask(handler, unit, failed)
+                carry_on, value = await self._ask(handler, what, failed)
             except Exception as broken:
                 keep_context(broken, error)
                 error = broken
@@ -103,34 +129,125 @@ class Delivery:
                 if carry_on:
                     stage.counts.failed += size
                     if value is None:
-                        self._skip(unit, error, size)
-                        return True
+                        return self._survives(error, size) and self._skip(error, size)
                     return await self._resolve(unit, value)
         if spec.on_error == "skip_item" and size > 1 and not given:
             return await self._halve(unit)
         stage.counts.failed += size
-        match spec.on_error:
-            case "fail":
-                annotate(error, self._where(size))
-                stage.fail(self._position, error)
-                return False
-            case "emit_failure":
-                failure = Failure(unit, error, spec.name, failed.attempts)
-                self._values.append(Bypass(failure=failure))
-                self._plain = False
-            case _:
-                self._skip(unit, error, size)
+        if spec.on_error == "fail":
+            return self._end(error, size)
+        if not self._survives(error, size):
+            return False
+        if spec.on_error != "emit_failure":
+            return self._skip(error, size)
+        failure = Failure(what, error, spec.name, failed.attempts)
+        self._values.append(Bypass(failure=failure))
+        self._plain = False
         return True
+
+    def _end(self, error: Exception, size: int) -> bool:
+        annotate(error, self._where(size))
+        # The good items of a batch that was halved go out, and the error has its place behind.
+        self._stage.fail(self._position + 0.5 if self._values else self._position, error)
+        return False
+
+    def _survives(self, error: Exception, size: int) -> bool:
+        """Count items that are to be done without; false if that ends the run."""
+        too_many: TooManyFailures | None = None
+        for what, failures, received in self._stage.failures:
+            came = received()
+            if failures.add(size, came) and too_many is None:
+                too_many = TooManyFailures(what, failures.count, came, failures.allowed)
+                too_many.__cause__ = error
+        return too_many is None or self._end(too_many, size)
 
     async def _halve(self, unit: list[Any]) -> bool:
         """Try the halves of a batch one after the other, until the bad items stand alone."""
         middle = len(unit) // 2
-        number = self._number
-        for start, half in (0, unit[:middle]), (middle, unit[middle:]):
-            self._number = number + start
+        numbers = self._number
+        for part in slice(middle), slice(middle, None):
+            half, self._number = unit[part], numbers[part]
+            narrow(len(half))
             if not await self._resolve(half, await self._stage.call(half)):
                 return False
         return True
+
+    async def _named(self, unit: list[Any], result: Any, *, given: bool) -> bool:
+        """Go on where the function has named the items that failed.
+
+        Those are tried again, without the others, for as long as there are tries. What then comes
+        of each item is delivered in the order of the items.
+        """
+        stage, numbers = self._stage, self._number
+        outcomes: list[Any] = [None] * len(unit)
+        tried: Sequence[int] = range(len(unit))  # the places of the items in the last call
+        while (error := naming(result, len(tried))) is not None:
+            attempts = result.attempts
+            if error.results is None:
+                stage.counts.filtered += len(error.errors) < len(tried)
+            results = iter(error.results or ())
+            for place, index in enumerate(tried):
+                outcomes[index] = (
+                    Failed(error.errors[place], attempts)
+                    if place in error.errors
+                    else next(results, SILENT)
+                )
+            tried = [] if given else self._to_try_again(outcomes, tried)
+            if not tried:
+                break
+            again = [unit[index] for index in tried]
+            narrow(len(again))
+            tries = stage.tries(again)
+            tries.number = attempts
+            await tries.pause()
+            result = await tries.result()
+        if stage.kinds[type(result)] is Kind.SPREAD and len(result) == len(tried):
+            for index, outcome in zip(tried, result, strict=True):
+                outcomes[index] = outcome
+            tried = []
+
+        rest = set(tried)
+        for index, outcome in enumerate(outcomes):
+            if index in rest:
+                if index > tried[0]:
+                    continue
+                # What came of them together stands in the place of the first.
+                self._number = [numbers[index] for index in tried]
+                goes_on = await self._resolve([unit[index] for index in tried], result)
+            elif type(outcome) is Failed:
+                self._number = (numbers[index],)
+                goes_on = await self._failed([unit[index]], outcome, given=given, alone=True)
+            else:
+                goes_on = True
+                if outcome is None:
+                    stage.counts.filtered += 1
+                elif outcome is not SILENT:
+                    self._values.append(outcome)
+            if not goes_on:
+                return False
+        return True
+
+    def _to_try_again(self, outcomes: list[Any], tried: Sequence[int]) -> list[int]:
+        """Return the places of the items that failed and deserve another try."""
+        spec = self._stage.spec
+        again: list[int] = []
+        for index in tried:
+            failed = outcomes[index]
+            if type(failed) is not Failed:
+                continue
+            try:
+                deserving = failed.attempts < spec.retry_attempts and deserves_retry(
+                    spec, failed.error
+                )
+            except Exception as broken:  # retry_on is the user's as well
+                keep_context(broken, failed.error)
+                outcomes[index] = Failed(broken, failed.attempts)
+                deserving = False
+            if deserving:
+                again.append(index)
+            elif spec.on_error == "fail" and spec.error_handler is None:
+                break  # it ends the run, and nothing that is behind it counts
+        return again
 
     async def _ask(self, handler: Any, unit: Any, failed: Failed) -> tuple[bool, Any]:
         decide = handler.handle_error if isinstance(handler, ErrorHandler) else handler
@@ -144,11 +261,41 @@ class Delivery:
             ) from failed.error
         return answer
 
-    def _skip(self, unit: Any, error: Exception, size: int) -> None:
+    def _skip(self, error: Exception, size: int) -> bool:
         self._stage.counts.skipped += size
         logger.warning("%s: skipped", self._where(size), exc_info=error)
+        return True
 
     def _where(self, size: int) -> str:
+        numbers = (self._number,) if isinstance(self._number, int) else self._number
+        first, last = numbers[0], numbers[-1]
         if size == 1:
-            return f"{self._stage}, item {self._number}"
-        return f"{self._stage}, batch of items {self._number} to {self._number + size - 1}"
+            return f"{self._stage}, item {first}"
+        if last - first >= size:
+            return f"{self._stage}, batch of {size} of the items {first} to {last}"
+        return f"{self._stage}, batch of items {first} to {last}"
+
+
+SILENT: Any = object()  # what an item gives where a batch gives nothing
+
+
+def naming(result: Any, size: int) -> BatchError | None:
+    """Return the error that names items of a batch of this size, if a call has ended in one."""
+    error = result.error if type(result) is Failed else None
+    return error if isinstance(error, BatchError) and misfit(error, size) is None else None
+
+
+def misfit(error: BatchError, size: int) -> Exception | None:
+    """Return what is wrong with an error that is to be about a batch of this size."""
+    last = max(error.errors)
+    if last >= size:
+        return ValueError(
+            f"a BatchError names item {last} of a batch of {size}: they are counted from 0"
+        )
+    good = size - len(error.errors)
+    if error.results is not None and len(error.results) != good:
+        return ValueError(
+            f"a BatchError has {len(error.results)} results for {good} items that have not "
+            "failed: results must be a list with one for each, or None"
+        )
+    return None

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 
 from anyio.lowlevel import RunVar
@@ -22,6 +24,8 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 # asyncio itself holds its tasks weakly. A run whose tasks wait for each other alone would be
 # garbage together with its stream, and be destroyed in the middle instead of cleaned up.
 _running: RunVar[set[asyncio.Task[None]]] = RunVar("conveyor_running")
+
+_loop: RunVar[object] = RunVar("conveyor_loop")
 
 
 def _trio() -> Any | None:
@@ -36,14 +40,40 @@ def require_loop() -> None:
     Raises:
         RuntimeError: If neither asyncio nor trio runs here.
     """
-    if _trio() is None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise RuntimeError(
-                "a stream runs in an event loop, and none is running here: "
-                "iterate it in an async function started with anyio.run() or asyncio.run()"
-            ) from None
+    if not is_running():
+        raise RuntimeError(
+            "a stream runs in an event loop, and none is running here: "
+            "iterate it in an async function started with anyio.run() or asyncio.run()"
+        )
+
+
+def is_running() -> bool:
+    """Say whether an event loop runs in this thread."""
+    if _trio() is not None:
+        return True
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def soon() -> Callable[[Callable[[], object]], None]:
+    """Return what has the running loop call a function, soon.
+
+    It may be used from any thread, and when the loop is closed already: then it does nothing.
+    """
+    trio = _trio()
+    if trio is not None:
+        schedule, closed = trio.lowlevel.current_trio_token().run_sync_soon, trio.RunFinishedError
+    else:
+        schedule, closed = asyncio.get_running_loop().call_soon_threadsafe, RuntimeError
+
+    def call_soon(function: Callable[[], object]) -> None:
+        with suppress(closed):
+            schedule(function)
+
+    return call_soon
 
 
 def protect(*functions: Callable[..., Any]) -> None:
@@ -62,6 +92,21 @@ def clock() -> Callable[[], float]:
     """Return the clock of the running loop, in seconds."""
     trio = _trio()
     return trio.current_time if trio is not None else asyncio.get_running_loop().time
+
+
+def here() -> tuple[object, float]:
+    """Return what stands for the running loop, and the time by its clock.
+
+    Where no loop runs that is ``None``, and the time by `time.monotonic`.
+    """
+    try:
+        now = clock()()
+        loop = _loop.get(None)
+        if loop is None:
+            _loop.set(loop := object())
+    except RuntimeError:
+        return None, monotonic()
+    return loop, now
 
 
 def is_brief(request: object) -> bool:
@@ -156,7 +201,6 @@ def start(main: Main, cancel: Callable[[], None], over: Callable[[], None]) -> C
     trio = _trio()
     if trio is not None:
         trio.lowlevel.spawn_system_task(main, name="conveyor run", context=copy_context())
-        schedule, closed = trio.lowlevel.current_trio_token().run_sync_soon, trio.RunFinishedError
     else:
         loop = asyncio.get_running_loop()
         task = loop.create_task(main(), name="conveyor run")
@@ -166,10 +210,4 @@ def start(main: Main, cancel: Callable[[], None], over: Callable[[], None]) -> C
         running.add(task)
         task.add_done_callback(running.discard)
         task.add_done_callback(lambda _: over())
-        schedule, closed = loop.call_soon_threadsafe, RuntimeError
-
-    def cancel_soon() -> None:
-        with suppress(closed):
-            schedule(cancel)
-
-    return cancel_soon
+    return partial(soon(), cancel)

@@ -33,6 +33,7 @@ class Link:
     """
 
     __slots__ = (
+        "_draft",
         "_nap",
         "_receiver",
         "_sender",
@@ -56,6 +57,7 @@ class Link:
         self.low = size // 2
         self.taken: deque[Any] = deque()
         self.open: list[Any] | None = None
+        self._draft: list[Any] | None = None  # a list that is to be sent, once there is an item
         self.total = 0  # items that have left the open list
         self.bypasses = 0
         self.closed = False
@@ -109,12 +111,21 @@ class Link:
         return len(chunk) == room
 
     def appender(self) -> Callable[[Any], object]:
-        """Return what sends one item, for as long as nobody else runs and there is room.
+        """Return what adds one item, as long as nobody else runs and there is room.
 
-        To be asked for while there is an open list.
+        `commit` has to be called before anybody else runs or looks.
         """
-        assert self.open is not None
+        if self.open is None:
+            self._draft = []
+            return self._draft.append
         return self.open.append
+
+    def commit(self) -> None:
+        """Send what was added while there was no open list. It may be called again and again."""
+        if self._draft:
+            self.open, self._draft = self._draft, None
+            self._sender.send_nowait(self.open)
+            self.arrived()
 
     async def wait_room(self) -> None:
         """Wait until there is room. A checkpoint if it waits; cancelling loses nothing."""

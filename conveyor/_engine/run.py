@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from copy import copy
 from typing import Any
 
 from anyio import (
@@ -22,12 +21,14 @@ from .._context import ExecutionMode, PipelineContext
 from .._spec import BatchSpec, Spec
 from .._stats import StreamStatistics
 from . import host
+from .block import sole
 from .call import Caller
 from .cleanup import Cleanup
+from .failures import Failures
 from .inputs import Inputs
 from .later import Later
 from .link import Link, TimedLink
-from .log import annotate, lost
+from .log import annotate, logger, lost
 from .source import Source
 from .stage import Stage
 from .turn import Turn
@@ -43,6 +44,12 @@ class Shared:
         self.ordered = context.execution_mode is ExecutionMode.ORDERED
         self.clock: Callable[[], float] = host.clock()
         self.turn = Turn(stages + 2)
+        self.stopped = False  # whether reading ends because the stream was told to stop
+        allowed = context.max_failures
+        # What all stages count against together, as `Stage.failures` has it.
+        self.failures: list[tuple[str, Failures, Callable[[], int]]] = []
+        if allowed is not None:
+            self.failures.append(("all stages", Failures(allowed), run.received))
 
     def cancel_above(self, index: int) -> None:
         """End what feeds stage `index`: nothing that it makes is wanted any more."""
@@ -55,6 +62,7 @@ class Shared:
     def input_failed(self, error: Exception) -> None:
         """Note that reading has failed: the error comes last, as completed it is the first."""
         self.note(error)
+        self._run.input_error = error
         if not self.ordered:
             self._run.set_error(error)
 
@@ -93,16 +101,24 @@ class Run:
         results: What has left the last stage.
         done: Set when nothing of the run is left.
         error: What it ended in, once `done` is set; ``None`` if it came to its end.
+        aborted: Whether results that are not delivered yet are given up.
+        input_error: What reading the input failed with, on its way behind all that was read.
     """
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
         host.protect(Run.main, Source.run, Stage.run, Stage.work)
-        self.context = copy(context)
+        self.context = object.__new__(PipelineContext)  # a copy: its fields were checked before
         vars(self.context).update(
-            pipeline_id=context.pipeline_id or os.urandom(16).hex(), data=dict(context.data)
+            vars(context),
+            pipeline_id=context.pipeline_id or os.urandom(16).hex(),
+            data=dict(context.data),
         )
         self.done = Event()
         self.error: BaseException | None = None
+        self.aborted = False
+        self.input_error: Exception | None = None
+        self._closed = False  # from outside
+        self._working = False
         self._errors: list[BaseException] = []  # all that ended something, this one among them
         self._scope = CancelScope()
         self._group = create_task_group()  # of the source and the stages
@@ -129,6 +145,8 @@ class Run:
         try:
             with self._scope:
                 await self._main()
+            if self._scope.cancelled_caught and not self._closed:
+                self._cut_short()
         except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
             cancelled, rest = split(error)
             if rest is not None:
@@ -149,7 +167,9 @@ class Run:
         self.done.set()
 
     async def _main(self) -> None:
-        if any(caller.spec.args or caller.spec.kwargs for caller in self._callers):
+        if self._scope.cancel_called:  # it was ended before it began
+            return
+        if any(caller.needs_binding for caller in self._callers):
             await self._with_inputs()
         else:
             await self._work()
@@ -161,10 +181,11 @@ class Run:
                     inputs = Inputs(stack)
                     for stage, caller in zip(self._stages, self._callers, strict=True):
                         try:
-                            caller.bind(*await inputs.resolve(caller.spec))
+                            args, kwargs = await inputs.resolve(caller.spec)
                         except Exception as error:
                             annotate(error, f"{stage}, side inputs")
                             raise
+                        await caller.bind(args, kwargs)
                     await self._work()
                     if self.error is not None:
                         raise self.error  # past the side inputs: a transaction must see it
@@ -173,6 +194,7 @@ class Run:
 
     async def _work(self) -> None:
         async with self._group:
+            self._working = True
             for stage in self._stages:
                 self._group.start_soon(Later, stage.run, name=f"conveyor {stage}")
             await self._source.run()  # this task has nothing else to do
@@ -180,13 +202,48 @@ class Run:
         if final is not None and final.error is not None:
             self.set_error(final.error)
 
+    def _cut_short(self) -> None:
+        """Say what was given up when the time to stop was over; an error that was due comes now."""
+        finals = [stage.final.error for stage in self._stages if stage.final is not None]
+        error = finals[-1] if finals else self.input_error  # the last stage's is the first in order
+        if error is not None:
+            self.set_error(error)
+        left = [stage.left() for stage in self._stages]
+        calls, items, results = (sum(counts) for counts in zip(*left, strict=True))
+        if self.error is None and (calls or items or results or self._source.holds):
+            logger.warning(
+                "stopped, and out of time: %d items or batches cancelled, %d items not begun, "
+                "%d results not delivered",
+                calls,
+                items + self._source.holds,
+                results,
+            )
+
     def cancel(self) -> None:
         """End the run: nothing more is delivered."""
+        self._closed = True
         self._scope.cancel()
 
-    def stop(self) -> None:
-        """Read no further; what is inside is delivered."""
+    def stop(self, timeout: float | None) -> None:
+        """Read no further; what is inside is delivered, as far as it is done in time."""
+        self._shared.stopped = True
         self._source.stop()
+        if timeout is not None:
+            deadline = self._shared.clock() + timeout
+            self._scope.deadline = min(self._scope.deadline, deadline)
+
+    def abort(self, error: BaseException) -> None:
+        """End the run in `error`, unless it has ended in another: nothing more is delivered."""
+        self.aborted = True
+        if self._working:
+            self.fail(error)
+        else:
+            self.set_error(error)
+            self._scope.cancel()
+
+    def received(self) -> int:
+        """How many items have come to the stage to which the most have come."""
+        return max(stage.received for stage in self._stages)
 
     def interrupt(self) -> None:
         """Be ready for one of the functions to read results of its own run."""
@@ -220,10 +277,3 @@ class Run:
         stages = tuple(stage.statistics() for stage in self._stages)
         assert self.context.pipeline_id is not None
         return StreamStatistics(self.context.pipeline_id, stages, len(self.results))
-
-
-def sole(error: BaseException) -> BaseException:
-    """Return what task groups have wrapped, if it is one exception."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

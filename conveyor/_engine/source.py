@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +65,16 @@ class Source:
         self._shared = shared
         self._turn = shared.turn
         self._scope = CancelScope()
-        self._reading = CancelScope()
+        self._reading: CancelScope | None = None
         self._waiting = False  # for the input, with nothing in hand
         self._stopped = False
         self._in_hand: Any = _NOTHING
         self.read = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether an item was read that is not in the link yet."""
+        return self._in_hand is not _NOTHING
 
     def cancel(self) -> None:
         """Read no further; what is in hand is given up."""
@@ -77,7 +83,7 @@ class Source:
     def stop(self) -> None:
         """Read no further; what is in hand is sent."""
         self._stopped = True
-        if self._waiting:
+        if self._waiting and self._reading is not None:
             self._reading.cancel()
 
     async def run(self) -> None:
@@ -106,6 +112,7 @@ class Source:
         self._turn.begin(self)
         try:
             if hasattr(type(data), "__aiter__"):
+                self._reading = CancelScope()
                 with self._reading:
                     iterator = aiter(data)
                     await self._closing(iterator, self._read_async, hasattr(iterator, "aclose"))
@@ -128,6 +135,8 @@ class Source:
             try:
                 await read(iterator)
             finally:
+                if self._in_hand is _NOTHING and not isinstance(sys.exception(), Exception):
+                    self._link.close_sender()  # what waits for more need not wait for the closing
                 cleanup.begin()
                 await close_iterator(iterator, "the input")  # noqa: ASYNC102 - shielded and bounded since begin()
 

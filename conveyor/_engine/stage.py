@@ -21,17 +21,19 @@ from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, create_task_group
+from anyio import CancelScope, Event, create_task_group
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._context import current_context
-from .._spec import BatchSpec
+from .._spec import BatchSpec, SingleSpec
 from .._stats import StageStatistics
 from .call import Caller, Tries, kinds_for
 from .deliver import Delivery
 from .drive import drive
+from .failures import Failures
 from .host import is_brief
 from .intake import EMPTY, Batches, Intake, Items
+from .keyed import Entry, Keyed
 from .later import Later
 from .outlet import Outlet
 from .signals import Bypass, Failed
@@ -89,22 +91,40 @@ class Stage:
         self._shared = shared
         self.kinds = kinds_for(spec, last=index == shared.stages - 1)
         self._batch = isinstance(spec, BatchSpec)
-        self._intake: Intake = (
-            Batches(inlet, spec, shared.clock) if isinstance(spec, BatchSpec) else Items(inlet)
-        )
+        # Whose limit it is, the limit, and what tells how many items have come.
+        self.failures: list[tuple[str, Failures, Callable[[], int]]] = [*shared.failures]
+        if spec.max_failures is not None:
+            allowed = Failures(spec.max_failures)
+            self.failures.insert(0, (str(self), allowed, lambda: self.received))
         self._limit = spec.limit
         self._window = spec.limit + shared.context.buffer_size
+        self._keyed: Keyed | None = None
+        self._intake: Intake
+        if isinstance(spec, BatchSpec):
+            self._intake = Batches(inlet, spec, shared.clock, self)
+        elif isinstance(spec, SingleSpec) and spec.key is not None:
+            self._intake = self._keyed = Keyed(
+                inlet,
+                spec,
+                room=shared.context.buffer_size,
+                window=self._window,
+                order=self.outlet.order,
+            )
+        else:
+            self._intake = Items(inlet)
         self._admitted = 0
         self._passed = 0  # of these, what only passes the stage by
         self._flowing: Worker | None = None
         self._held = 0  # how many items were taken from the link and not begun, when it caught up
-        self._timed = False  # whether a worker sleeps until a batch is due
+        self._timer: CancelScope | None = None  # of a worker that sleeps until a batch is due
         self._yielding = 0  # workers that let other stages run
         self._closing = False  # no further unit is started
         self._failed_at: float = math.inf
         self._workers: set[Worker] = set()
-        self._scope = CancelScope()  # around what is left to do once the workers are gone
+        # Around what is left to do once the workers are gone; rarely there is anything.
+        self._scope: CancelScope | None = None
         self._group = create_task_group()
+        self._entered = False  # whether the group is, which has nothing to cancel before
         self._spawn_context = copy_context()
 
     def __repr__(self) -> str:
@@ -113,28 +133,53 @@ class Stage:
     def __str__(self) -> str:
         return f"stage {self.spec.name!r} ({self.index + 1} of {self._shared.stages})"
 
+    @property
+    def received(self) -> int:
+        """How many items have come. Behind by some while a worker flows."""
+        if isinstance(self._intake, Items):
+            return self._admitted - self._passed
+        return self._intake.received
+
     def statistics(self) -> StageStatistics:
         if self._flowing is not None:  # it is the user's function that asks
             self._catch_up(self._flowing)
         counts = self.counts
         return StageStatistics(
             name=self.spec.name,
-            received=self._intake.received if self._batch else self._admitted - self._passed,
+            received=self.received,
             emitted=self.outlet.emitted,
             filtered=counts.filtered,
             skipped=counts.skipped,
             failed=counts.failed,
             retried=self._caller.retried,
             dropped=self._intake.dropped,
+            cancelled=counts.cancelled,
             running=sum(DONE < worker.position < IDLE for worker in self._workers),
-            queued=len(self._inlet),
+            queued=len(self._inlet) + (self._keyed.set_aside if self._keyed is not None else 0),
+            waiting=self._caller.waiting,
+            batches=self._intake.started if isinstance(self._intake, Batches) else 0,
         )
+
+    def left(self) -> tuple[int, int, int]:
+        """Return what an end before its time has left: calls cut off, items not begun, results."""
+        order = self.outlet.order
+        held = order.waiting.values() if order is not None else ()
+        results = sum(len([*entry]) for entry in held if not isinstance(entry, Event))
+        results += len(self.outlet.backlog)
+        items = len(self._inlet) - self._inlet.bypasses
+        if isinstance(self._intake, Batches):
+            items += self._intake.waiting
+        elif self._keyed is not None:
+            items += self._keyed.set_aside
+        return self.counts.cancelled, items, results
 
     def cancel(self) -> None:
         """End the stage at once: what it holds is given up."""
         self._closing = True
-        self._group.cancel_scope.cancel()
-        self._scope.cancel()
+        if self._entered:
+            self._group.cancel_scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def run(self) -> None:
         """Run to the end of the input, or to the error that ends the run."""
@@ -143,7 +188,10 @@ class Stage:
         # them: what a function sets there is not inherited by chance.
         self._spawn_context = copy_context()
         try:
+            if self._closing:  # cancelled before it began
+                return
             async with self._group:
+                self._entered = True
                 self._inlet.arrived = self.look
                 await self.work(self._hire())
             if self._group.cancel_scope.cancel_called:
@@ -151,6 +199,7 @@ class Stage:
             if self.final is not None:
                 self.outlet.put(self.final)
             if self.outlet.backlog:
+                self._scope = CancelScope()
                 with self._scope:
                     await self.outlet.flush()
         finally:
@@ -176,7 +225,7 @@ class Stage:
         and whoever finds nothing was woken in vain.
         """
         inlet = self._inlet
-        many = min(many, len(inlet))
+        many = min(many, len(inlet) + (len(self._keyed.ready) if self._keyed is not None else 0))
         if inlet.coming >= many or self._closing or self._is_gate_closed():
             return
         while inlet.coming < many:
@@ -184,6 +233,23 @@ class Stage:
                 if len(self._workers) >= self._limit:
                     return
                 self._spawn()
+
+    def see_to(self, due: float) -> None:
+        """See that a worker looks for a batch at `due`, if one is free: `look` sees items alone."""
+        if self._timer is not None and self._timer.deadline <= due:
+            return
+        if not self._inlet.coming and not self._inlet.wake() and len(self._workers) < self._limit:
+            self._spawn()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call runs."""
+        return not any(DONE < worker.position < IDLE for worker in self._workers)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the input ends because the stream was told to stop."""
+        return self._shared.stopped
 
     def _is_gate_closed(self) -> bool:
         """Say whether no unit may be started.
@@ -196,6 +262,7 @@ class Stage:
             bool(self.outlet.backlog)
             or self._yielding > 0
             or (order is not None and self._admitted - order.next >= self._window)
+            or (self._keyed is not None and self._keyed.is_full)
         )
 
     def _suspended(self, worker: Worker, request: object) -> None:
@@ -206,10 +273,16 @@ class Stage:
         inlet = self._inlet
         if inlet.blocked is not None:
             inlet.unblock()
-        if inlet.taken or inlet.open is not None:
-            # Who was sent, found something and now waits: the others would have to wait as well.
-            self.look(len(inlet) if worker.fresh and not is_brief(request) else 1)
-        worker.fresh = False
+        many = 1
+        if worker.fresh:
+            worker.fresh = False
+            if not is_brief(request):
+                # It was sent, found something, and waits: what is left would have to wait as well.
+                many = max(len(inlet), 1)
+        if inlet.coming < many and (
+            inlet.taken or inlet.open is not None or self._keyed is not None
+        ):
+            self.look(many)
 
     async def work(self, worker: Worker) -> None:
         """Be a worker of the stage, for as long as there is work."""
@@ -219,9 +292,13 @@ class Stage:
                 await checkpoint_if_cancelled()  # it may have been sent for as all is ending
                 await drive(self._serve(worker), partial(self._suspended, worker))
             except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
+                if DONE < worker.position < IDLE:
+                    self.counts.cancelled += 1
                 self._shared.leave(error)
             finally:
                 self._workers.discard(worker)
+                if not self._workers:  # the group ends with the last of them
+                    self._closing = True
 
     async def _serve(self, worker: Worker) -> None:
         inlet, intake, outlet = self._inlet, self._intake, self.outlet
@@ -229,7 +306,11 @@ class Stage:
         order, backlog, plain = outlet.order, outlet.backlog, self.kinds.plain
         window, turn = self._window, self._shared.turn
         call = self._caller.plan()
-        items = not self._batch
+        if isinstance(intake, Batches):
+            call = intake.around(call)
+        items = isinstance(intake, Items)
+        keyed = self._keyed
+        entry: Entry | None = None
         more = True
         turn.begin(worker)
         while not self._closing:
@@ -246,8 +327,7 @@ class Stage:
                 taken
                 and not worker.suspended
                 and items
-                and link.open is not None
-                and len(link.open) + len(link.taken) < link.size
+                and len(link) < link.size
                 and not inlet.bypasses
                 and (order is None or order.next == self._admitted)
             ):
@@ -266,16 +346,23 @@ class Stage:
                         return
                     more = await self._sleep(worker, intake.due)
                     continue
-                position = self._admitted
-                self._admitted = position + 1
+                if keyed is None:
+                    position = self._admitted
+                    self._admitted = position + 1
+                else:
+                    admitted: Entry = unit
+                    entry, unit, position = admitted, admitted.item, admitted.position
                 if type(unit) is Bypass:
                     await self._pass_by(position, unit)
                     continue
-                number = position - self._passed if items else intake.received - len(unit)
+                if items:
+                    number = position - self._passed
+                else:
+                    number = unit.numbers if entry is None else entry.number
                 worker.position = position
                 worker.suspended = False
                 try:
-                    result = call(unit)
+                    result = call(unit) if entry is None else entry.failed or call(unit)
                     if type(result) is CoroutineType:
                         result = await result
                 except Exception as error:
@@ -295,6 +382,8 @@ class Stage:
             else:
                 order.waiting[position] = (result,)
             worker.position = DONE
+            if keyed is not None and entry is not None:
+                keyed.done(entry)
             if backlog and not outlet.flushing:
                 await outlet.flush()
             if worker.suspended or turn.holder is not worker:
@@ -358,6 +447,7 @@ class Stage:
 
     def _catch_up(self, worker: Worker) -> None:
         """Note what a flowing worker has done: all it took has left, but for the last."""
+        self.outlet.link.commit()
         taken = len(self._inlet.taken)
         if taken == self._held:
             return
@@ -371,15 +461,17 @@ class Stage:
         """Sleep until there may be something to do; false once the input has ended."""
         worker.position = IDLE
         try:
-            if due == math.inf or self._timed:
+            if self._timer is not None and due < self._timer.deadline:
+                self._timer.deadline = due
+            if due == math.inf or self._timer is not None:
                 return await self._inlet.sleep()
-            self._timed = True
+            self._timer = CancelScope(deadline=due)
             try:
-                with CancelScope(deadline=due):
+                with self._timer:
                     return await self._inlet.sleep()
                 return True
             finally:
-                self._timed = False
+                self._timer = None
         finally:
             worker.fresh = True
             self._shared.turn.begin(worker)
@@ -430,7 +522,7 @@ class Stage:
         self.outlet.settle(position, (bypass,))
         await self.outlet.flush()
 
-    def fail(self, position: int, error: Exception) -> None:
+    def fail(self, position: float, error: Exception) -> None:
         """End the run in an error, in its place: what is before it is still delivered."""
         if self.outlet.order is None:
             self._shared.fail(error)
@@ -440,7 +532,10 @@ class Stage:
             return
         self._failed_at = position
         self.final = Bypass(error=error)
-        self._closing = True
+        if self._keyed is not None:
+            self._keyed.cut(position)  # items before this one may be set aside
+        else:
+            self._closing = True
         self.outlet.order.cut(position)
         for worker in self._workers:
             if worker.position > position:
@@ -451,9 +546,10 @@ class Stage:
 class Counts:
     """What is counted where it happens; everything else is derived when it is asked for."""
 
-    __slots__ = ("failed", "filtered", "skipped")
+    __slots__ = ("cancelled", "failed", "filtered", "skipped")
 
     def __init__(self) -> None:
+        self.cancelled = 0
         self.filtered = 0
         self.skipped = 0
         self.failed = 0

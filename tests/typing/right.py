@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -13,11 +14,27 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Generic, TypeVar, assert_type
 
-from conveyor import Failure, Pipeline, Stream, Task, batch_task, resource, single_task
+from conveyor import (
+    BatchError,
+    BatchInfo,
+    Failure,
+    Pipeline,
+    RateLimit,
+    RateLimitStatistics,
+    Stream,
+    Task,
+    batch_task,
+    get_current_batch,
+    resource,
+    single_task,
+    stop_on_signals,
+)
 
 T = TypeVar("T")
 
@@ -332,7 +349,51 @@ handled = single_task(error_handler=log)(float)
 quiet = single_task(error_handler=lambda error, item, name, attempt: (True, None))(float)
 
 
+# --- rates
+
+limit = RateLimit(10, per=60, burst=2.5)
+assert_type(limit.rate, float)
+limit.rate = 5
+assert_type(limit.statistics(), RateLimitStatistics)
+
+
+@single_task(rate_limit=limit, cost=len, settle=lambda text, page: 2.5)
+async def priced(text: str) -> Page:
+    await limit.acquire()
+    return Page()
+
+
+@batch_task(max_size=10, rate_limit=limit, cost=0.5, settle=None)
+async def priced_batch(items: list[Row]) -> list[int]:
+    return []
+
+
+assert_type(priced, Task[str, Page])
+assert_type(priced_batch, Task[Row, int])
+
+
 # --- batches
+
+
+@batch_task(
+    max_size=10,
+    max_weight=2.5,
+    weight=len,
+    by=lambda text: text[:1],
+    max_open=20,
+    flush_when_idle=True,
+)
+async def sorted_batch(texts: list[str]) -> list[int]:
+    batch = get_current_batch()
+    assert_type(batch, BatchInfo | None)
+    assert batch is not None
+    assert_type(batch.size, int)
+    if batch.trigger == "weight":
+        raise BatchError({0: ValueError()}, results=[1, 2])
+    raise BatchError({0: ValueError()})
+
+
+assert_type(sorted_batch, Task[str, int])
 
 
 @batch_task(max_size=10)
@@ -631,6 +692,29 @@ assert_type(Pipeline(page, rows, stored, half, half, half), Pipeline[str, Any, A
 assert_type(page.with_execution_mode("as_completed"), Pipeline[str, Page])
 assert_type(rows.with_context(buffer_size=10), Pipeline[Page, list[Row], Row])
 assert_type(rows.with_options(timeout=3), Task[Page, list[Row], Row])
+
+
+@single_task(on_error="skip_item", max_failures=Fraction(1, 20))
+def share(text: str) -> int:
+    return int(text)
+
+
+@batch_task(max_size=3, on_error="skip_batch", max_failures=20)
+def lengths(texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+assert_type(share, Task[str, int])
+assert_type(lengths, Task[str, int])
+
+
+async def stopped() -> None:
+    async with stop_on_signals(number(["1"]), signal.SIGTERM, timeout=3) as stream:
+        assert_type(stream, Stream[int])
+        stream.stop(2)
+        stream.abort(KeyboardInterrupt())
+
+
 assert_type((page | rows).stages, tuple[Task[Any, Any, Any], ...])
 
 
@@ -671,6 +755,36 @@ def failed(result: int | Failure[str]) -> None:
     if isinstance(result, Failure):
         assert_type(result.item, str)
         assert_type(result.error, Exception)
+
+
+# --- without an event loop
+
+
+assert_type(number.run(["1"]), list[int])
+assert_type((page | rows).run(endless(), backend="trio", mode="ordered"), list[list[Row]])
+assert_type((page | rows).run(["1"], backend_options={"use_uvloop": True}), list[list[Row]])
+assert_type(number.iterate(["1"], mode="as_completed"), Generator[int, None, None])
+for one in (page | lines | some).iterate({"1"}, backend="asyncio"):
+    assert_type(one, int)
+
+
+# --- executors
+
+
+@single_task(executor="process", abandon_on_cancel=True)
+def computed(text: str) -> int:
+    return int(text)
+
+
+def pooled(pool: ProcessPoolExecutor) -> None:
+    @batch_task(max_size=2, executor=pool)
+    def sizes(texts: list[str]) -> list[int]:
+        return [len(text) for text in texts]
+
+    assert_type(sizes, Task[str, int])
+
+
+assert_type(computed, Task[str, int])
 
 
 # --- resources

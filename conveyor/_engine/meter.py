@@ -1,0 +1,104 @@
+"""What the tries of one stage cost, and when each of them may start."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
+
+from anyio import Semaphore, WouldBlock
+
+from .._rate import check_amount
+from .._spec import Spec
+from .log import annotate
+
+
+class Meter:
+    """Puts a stage's tries under its rate limit.
+
+    Args:
+        spec: The task, which has one.
+        slots: What bounds the calls of the whole run; ``None`` if nothing does.
+
+    Attributes:
+        waiting: How many tries wait at this moment.
+    """
+
+    __slots__ = ("_limit", "_slots", "_spec", "_throttle", "waiting")
+
+    def __init__(self, spec: Spec, slots: Semaphore | None) -> None:
+        assert spec.rate_limit is not None
+        self._spec = spec
+        self._limit = spec.rate_limit
+        self._throttle = spec.rate_limit.throttle
+        self._slots = slots
+        self.waiting = 0
+
+    def cost(self, unit: Any) -> float:
+        """Return what a try with `unit` costs, as far as is known before."""
+        cost = self._spec.cost
+        if cost is None:
+            return 1
+        if not callable(cost):
+            return cost
+        return self._ask("cost", cost, unit)
+
+    def settle(self, cost: float, unit: Any, result: Any) -> None:
+        """Take or give back what a try that returned has cost more or less than `cost`."""
+        settle = self._spec.settle
+        if settle is not None:
+            if isinstance(result, Generator | AsyncGenerator):
+                raise TypeError(
+                    f"settle of task {self._spec.name!r} is for functions that return, "
+                    "and this one gave a generator: what that costs is what cost says"
+                )
+            actual = self._ask("settle", settle, unit, result)
+            if actual != cost:
+                self._throttle.settle(actual - cost)
+
+    async def enter(self, cost: float) -> None:
+        """Wait until a try may start, and take its cost and its slot. A checkpoint if it waits.
+
+        Who waits for the rate holds no slot as a rule: other stages may use it. And who has to
+        wait for a slot keeps nobody from going before.
+        """
+        self.waiting += 1
+        try:
+            await self._throttle.acquire(cost)
+            if self._slots is None:
+                return
+            try:
+                self._slots.acquire_nowait()
+                return
+            except WouldBlock:
+                self._throttle.settle(-cost)  # or it would start later than the rate lets it
+            await self._slots.acquire()
+            try:
+                await self._throttle.acquire(cost, first=True)
+            except BaseException:
+                self._slots.release()
+                raise
+        finally:
+            self.waiting -= 1
+
+    def failed(self, error: Exception) -> None:
+        """Pause the limit if the error of a try asks for it."""
+        seconds = getattr(error, "retry_after", None)
+        if (
+            isinstance(seconds, int | float)
+            and not isinstance(seconds, bool)
+            and 0 < seconds < math.inf
+        ):
+            self._limit.pause(seconds)
+
+    def _ask(self, name: str, function: Callable[..., Any], *args: Any) -> float:
+        task = f"task {self._spec.name!r}"
+        try:
+            amount = function(*args)
+            if inspect.iscoroutine(amount):
+                amount.close()
+            return check_amount(f"what {name} of {task} returns", amount, zero=name == "settle")
+        except Exception as error:
+            annotate(error, f"raised by the {name} function of {task}")
+            raise
