@@ -961,7 +961,7 @@ async def test_an_error_in_cost_or_settle_is_an_error_of_the_item(name: str, kin
     assert results == []
     assert isinstance(error, LookupError)
     assert error.__notes__ == [
-        f"raised by the {name} function of task 'ask'",
+        f"in the {name} of task 'ask'",
         "stage 'ask' (1 of 1), item 0",
     ]
     # Policies and retries see it.
@@ -992,7 +992,7 @@ async def test_what_they_return_must_be_a_number(
     assert str(caught) == (
         f"what {name} of task 'ask' returns must be a finite number {allowed}, not {value!r}"
     )
-    assert f"raised by the {name} function of task 'ask'" in caught.__notes__
+    assert f"in the {name} of task 'ask'" in caught.__notes__
 
 
 @pytest.mark.virtual_time

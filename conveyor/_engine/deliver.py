@@ -147,8 +147,7 @@ class Delivery:
 
     def _end(self, error: Exception, size: int) -> bool:
         annotate(error, self._where(size))
-        # The good items of a batch that was halved go out, and the error has its place behind.
-        self._stage.fail(self._position + 0.5 if self._values else self._position, error)
+        self._stage.fail(self._position, error)
         return False
 
     def _survives(self, error: Exception, size: int) -> bool:

@@ -160,7 +160,7 @@ class Keyed:
         if not lane.running:
             del self._lanes[lane.key]
 
-    def cut(self, position: float) -> None:
+    def cut(self, position: int) -> None:
         """Take nothing more, and forget what is behind `position`: the run ends there."""
         self._cut = True
         self._last = None

@@ -100,5 +100,5 @@ class Meter:
                 amount.close()
             return check_amount(f"what {name} of {task} returns", amount, zero=name == "settle")
         except Exception as error:
-            annotate(error, f"raised by the {name} function of {task}")
+            annotate(error, f"in the {name} of {task}")
             raise

@@ -90,7 +90,6 @@ class Stage:
         self._caller = caller
         self._shared = shared
         self.kinds = kinds_for(spec, last=index == shared.stages - 1)
-        self._batch = isinstance(spec, BatchSpec)
         # Whose limit it is, the limit, and what tells how many items have come.
         self.failures: list[tuple[str, Failures, Callable[[], int]]] = [*shared.failures]
         if spec.max_failures is not None:
@@ -522,7 +521,7 @@ class Stage:
         self.outlet.settle(position, (bypass,))
         await self.outlet.flush()
 
-    def fail(self, position: float, error: Exception) -> None:
+    def fail(self, position: int, error: Exception) -> None:
         """End the run in an error, in its place: what is before it is still delivered."""
         if self.outlet.order is None:
             self._shared.fail(error)
