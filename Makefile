@@ -13,9 +13,9 @@ ARGS ?=
 python := $(VENV)/bin/python
 
 # What pip installs for a target.
-needs_demo := -e '.[trio,uvloop]'
-needs_test := -e '.[trio,uvloop]' --group test
-needs_check := -e '.[trio,uvloop]' --group lint --group typing
+needs_demo := -e '.[trio,uvloop,rich]'
+needs_test := -e '.[trio,uvloop,cli,plot,otel]' --group test
+needs_check := -e '.[trio,uvloop,cli,plot,otel]' --group lint --group typing
 needs_docs := -e . --group docs
 needs_format := --group lint
 needs_bench := -e '.[trio,uvloop]' --group bench

@@ -14,7 +14,7 @@ from .questions import memory, overhead, scaling, waiting
 from .questions.base import Question
 
 GREY, OTHER, OWN = "#808080", "#9aa5b1", "#e8833a"
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # its keys are typed one by one by matplotlib, where that is installed
     "svg.hashsalt": "conveyor",  # the same figures make the same file
     "svg.fonttype": "none",
     "font.family": "sans-serif",

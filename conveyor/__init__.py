@@ -17,11 +17,21 @@ if _TYPE_CHECKING:
     )
     from ._failure import Failure
     from ._handlers import LoggingErrorHandler
+    from ._instrument import Instrument, RunInfo, StageInfo
+    from ._live import live, progress
     from ._pipeline import Pipeline, Task
+    from ._plot import plot_timeline
     from ._rate import RateLimit
     from ._signals import stop_on_signals
-    from ._stats import RateLimitStatistics, StageStatistics, StreamStatistics
+    from ._stats import (
+        LatencyStatistics,
+        RateLimitStatistics,
+        StageStatistics,
+        StreamStatistics,
+    )
     from ._stream import Stream
+    from ._telemetry import telemetry
+    from ._trace import Trace, record_trace
 
 __all__ = (
     "BatchError",
@@ -30,23 +40,33 @@ __all__ = (
     "ErrorHandler",
     "ExecutionMode",
     "Failure",
+    "Instrument",
+    "LatencyStatistics",
     "LoggingErrorHandler",
     "Pipeline",
     "PipelineContext",
     "RateLimit",
     "RateLimitStatistics",
+    "RunInfo",
+    "StageInfo",
     "StageStatistics",
     "Stream",
     "StreamConsumedError",
     "StreamStatistics",
     "Task",
     "TooManyFailures",
+    "Trace",
     "batch_task",
     "get_current_batch",
     "get_current_context",
+    "live",
+    "plot_timeline",
+    "progress",
+    "record_trace",
     "resource",
     "single_task",
     "stop_on_signals",
+    "telemetry",
 )
 
 # Every name is imported when it is first used, as anyio's are: who imports this, and describes
@@ -58,23 +78,33 @@ _WHERE = {
     "ErrorHandler": "_errors",
     "ExecutionMode": "_context",
     "Failure": "_failure",
+    "Instrument": "_instrument",
+    "LatencyStatistics": "_stats",
     "LoggingErrorHandler": "_handlers",
     "Pipeline": "_pipeline",
     "PipelineContext": "_context",
     "RateLimit": "_rate",
     "RateLimitStatistics": "_stats",
+    "RunInfo": "_instrument",
+    "StageInfo": "_instrument",
     "StageStatistics": "_stats",
     "Stream": "_stream",
     "StreamConsumedError": "_errors",
     "StreamStatistics": "_stats",
     "Task": "_pipeline",
     "TooManyFailures": "_errors",
+    "Trace": "_trace",
     "batch_task": "_decorators",
     "get_current_batch": "_batch",
     "get_current_context": "_context",
+    "live": "_live",
+    "plot_timeline": "_plot",
+    "progress": "_live",
+    "record_trace": "_trace",
     "resource": "_decorators",
     "single_task": "_decorators",
     "stop_on_signals": "_signals",
+    "telemetry": "_telemetry",
 }
 
 

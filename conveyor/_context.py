@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from ._instrument import Instrument
+
 if TYPE_CHECKING:
     from fractions import Fraction
+
+    from ._instrument import MakesInstrument
 
 
 class ExecutionMode(StrEnum):
@@ -92,6 +96,36 @@ def check_max_failures(value: Any) -> None:
         raise ValueError(f"max_failures must be a whole number of at least 0, not {value!r}")
 
 
+def check_instrument(value: object) -> None:
+    """Refuse what cannot make an instrument.
+
+    Raises:
+        TypeError: If it cannot be called, or is an instrument already.
+    """
+    if isinstance(value, Instrument):
+        raise TypeError(
+            f"each run makes its own instrument: give the class {type(value).__name__}, or a "
+            f"function that returns one, not {value!r}"
+        )
+    if not callable(value):
+        raise TypeError(
+            "an instrument is given as what makes it: an Instrument class, or a function that "
+            f"returns one, not {value!r}"
+        )
+
+
+def check_instruments(values: object) -> None:
+    """Refuse what is no sequence of what makes instruments.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"instruments must be a list of Instrument classes, not {values!r}")
+    for value in values:
+        check_instrument(value)
+
+
 @dataclass(frozen=True)
 class PipelineContext:
     """The settings of one run, and a dict that its tasks share.
@@ -107,6 +141,9 @@ class PipelineContext:
             it fails with `TooManyFailures`; ``None`` (the default) means any number. A
             `fractions.Fraction` is a share of the items that the task with the most of them has
             received, looked at whenever an item fails, once these are 100.
+        timing: Whether the run measures where its time goes, for `Stream.statistics`: ``True`` by
+            default. Counters are kept in any case.
+        instruments: What makes an `Instrument` for each run, one or more; none by default.
     """
 
     __module__ = "conveyor"
@@ -117,6 +154,8 @@ class PipelineContext:
     pipeline_id: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
     max_failures: int | Fraction | None = None
+    timing: bool = True
+    instruments: Sequence[MakesInstrument] = ()
 
     def __post_init__(self) -> None:
         # A frozen dataclass leaves no other way to store the parsed form.
@@ -128,6 +167,9 @@ class PipelineContext:
         if not isinstance(self.data, Mapping):
             raise TypeError(f"data must be a dict, not {self.data!r}")
         check_max_failures(self.max_failures)
+        if not isinstance(self.timing, bool):
+            raise TypeError(f"timing must be True or False, not {self.timing!r}")
+        check_instruments(self.instruments)
 
 
 SETTINGS = frozenset(f.name for f in fields(PipelineContext))

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Any
+
+from ._context import get_current_context
+
+# The number of the item that a handler is asked about, of a batch that of its first.
+asked_about: ContextVar[int | None] = ContextVar("conveyor_asked_about", default=None)
 
 
 class LoggingErrorHandler:
     """Logs each error with its traceback; the item itself is never logged.
+
+    The records have the same extra fields as all others of the library: ``pipeline_id``, ``stage``
+    and ``item_index``.
 
     Args:
         logger: Where to; ``None`` means the logger ``conveyor``.
@@ -32,7 +41,17 @@ class LoggingErrorHandler:
         self, error: Exception, item: Any, task_name: str, attempt: int
     ) -> tuple[bool, Any]:
         """Log `error`, and answer ``(carry_on, None)``."""
+        context = get_current_context()
         self._logger.log(
-            self._level, "task %r failed at attempt %d", task_name, attempt, exc_info=error
+            self._level,
+            "task %r failed at attempt %d",
+            task_name,
+            attempt,
+            exc_info=error,
+            extra={
+                "pipeline_id": None if context is None else context.pipeline_id,
+                "stage": task_name,
+                "item_index": asked_about.get(),
+            },
         )
         return self._carry_on, None

@@ -239,6 +239,27 @@ class Pipeline(Generic[In, Out, Item]):
         pipeline._settings = MappingProxyType(merge_settings(self._settings, settings))
         return pipeline
 
+    def to_mermaid(self) -> str:
+        """Return the pipeline as a Mermaid flowchart: its tasks, and the options they were given.
+
+        Any task name is safe in it.
+        """
+        from ._report.graph import pipeline_graph, to_mermaid
+
+        return to_mermaid(pipeline_graph([task.spec for task in self.stages]))
+
+    def to_dot(self) -> str:
+        """Return the same as `to_mermaid`, in the language of Graphviz."""
+        from ._report.graph import pipeline_graph, to_dot
+
+        return to_dot(pipeline_graph([task.spec for task in self.stages]))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from ._report.html import pipeline
+
+        shown = pipeline([task.spec for task in self.stages])
+        return {"text/plain": repr(self), "text/html": shown}
+
     def _stream(self, data: Any, settings: Mapping[str, Any]) -> Stream[Out]:
         if isinstance(data, Pipeline):
             raise TypeError(f"a pipeline reads data, not {data!r}: join the two with `|`")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
+from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
@@ -18,17 +20,17 @@ from anyio import (
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from ._context import PipelineContext
+from ._context import PipelineContext, check_instrument
 from ._engine import host
 from ._engine.block import leave
 from ._engine.later import Later
 from ._engine.link import Link
-from ._engine.log import lost
 from ._engine.run import Run
 from ._engine.signals import Bypass
-from ._engine.source import check_source
+from ._engine.source import check_source, length_of
 from ._engine.turn import Turn
 from ._errors import EmptyInputError, StreamConsumedError
+from ._instrument import Instrument, MakesInstrument
 from ._spec import Spec, check_seconds
 from ._stats import StageStatistics, StreamStatistics
 
@@ -150,14 +152,17 @@ class Stream(Generic[Out]):
                     if results.blocked is not None:
                         results.unblock()
                     if type(result) is not Bypass:
-                        self._turn = run.turn
-                        self._results = None if self._is_over() else results
+                        if run.watch is not None:
+                            run.watch.tell(Instrument.result_delivered)
+                        elif not self._is_over():
+                            self._turn, self._results = run.turn, results
                         return result  # type: ignore[no-any-return]  # links carry anything
                     results.bypasses -= 1
                     if result.error is None:
                         return result.failure  # type: ignore[no-any-return]
+                    run.errors_taken += 1
                     break
-                if not await results.sleep() and not results.refill() and not results.taken:
+                if not await run.wait_result() and not results.refill() and not results.taken:
                     break
             await run.done.wait()
         except get_cancelled_exc_class():
@@ -174,7 +179,7 @@ class Stream(Generic[Out]):
         if self._state is _State.OVER:
             raise StreamConsumedError
         run = self._make_run()
-        self._cancel_soon = host.start(run.main, run.cancel, run.over)
+        self._cancel_soon = run.within(host.start, run.main, run.cancel, run.over)
         self._state = _State.BACKGROUND
         return run
 
@@ -286,7 +291,7 @@ class Stream(Generic[Out]):
         with CancelScope(shield=True):  # short: clean-up inside has its own bound
             await run.done.wait()
         if not self._reading and run.error is not None:
-            lost(run.error)
+            run.log.lost(run.error)
             run.error = None
 
     def __del__(self) -> None:
@@ -305,7 +310,7 @@ class Stream(Generic[Out]):
         run = self._make_run()
         self._group = create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(Later, run.main, name="conveyor run")
+        run.within(partial(self._group.start_soon, name="conveyor run"), Later, run.main)
         self._state = _State.BLOCK
         return self
 
@@ -328,7 +333,7 @@ class Stream(Generic[Out]):
         if error is not None and error is not exc:
             if exc is None and not isinstance(error, Exception):
                 raise error
-            lost(error)
+            run.log.lost(error)
         return None
 
     async def _ready(self) -> list[Out]:
@@ -353,11 +358,46 @@ class Stream(Generic[Out]):
     # Looking
 
     def statistics(self) -> StreamStatistics:
-        """Return what has happened so far: a frozen snapshot, made when this is called."""
+        """Return what has happened so far: a frozen snapshot, made when this is called.
+
+        Call it in the event loop's thread. Printed, it is a table and a sentence.
+        """
         if self._run is not None:
             return self._run.statistics()
-        stages = tuple(StageStatistics(spec.name) for spec in self._specs)
-        return StreamStatistics(self._context.pipeline_id or "", stages)
+        context = self._context
+        return StreamStatistics(
+            context.pipeline_id or "",
+            tuple(StageStatistics(spec.name, slots=spec.limit) for spec in self._specs),
+            total=length_of(self._data),
+            execution_mode=str(context.execution_mode),
+            max_parallelism=context.max_parallelism,
+            timed=context.timing,
+            over=self._state is _State.OVER,
+        )
+
+    def add_instrument(self, make: MakesInstrument) -> None:
+        """Have the run watched, beside those that the context has in ``instruments``.
+
+        Args:
+            make: An `Instrument` class, or a function that takes a `RunInfo` and returns an
+                instrument. It is called when the stream starts; what it raises is
+                raised there.
+
+        Raises:
+            TypeError: If `make` cannot be called, or is an instrument already.
+            RuntimeError: If the stream has been started or closed.
+        """
+        check_instrument(make)
+        if self._state is not _State.NEW:
+            raise RuntimeError("instruments are added before a stream is started")
+        instruments = (*self._context.instruments, make)
+        self._context = replace(self._context, instruments=instruments)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from ._report.html import stream
+
+        shown = stream(self._specs, self._state.value, self.statistics())
+        return {"text/plain": repr(self), "text/html": shown}
 
     if not TYPE_CHECKING:
 

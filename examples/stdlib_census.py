@@ -1,14 +1,16 @@
 """A census of Python source files, as a pipeline that streams.
 
 It reads every source file of the installed standard library, counts functions, classes, lines and
-docstrings, stores the figures in an SQLite database, and shows those of each file as soon as they
+docstrings, stores the figures in an SQLite database, and prints those of each file as soon as they
 are stored. All stages run at the same time: the first results are on the screen long before the
-last file has been read, and there are never more than a few hundred files in memory.
+last file has been read, and there are never more than a few hundred files in memory. Below them a
+terminal shows the stages at work, and at the end stands the report of the run.
 
     make demo ARGS="--backend trio --as-completed"
 
-or, where conveyor is installed, ``python examples/stdlib_census.py --help``. It needs nothing else
-but trio for ``--backend trio`` and uvloop for ``--uvloop``. The pipeline itself is in `census`.
+or, where ``conveyor[rich]`` is installed, ``python examples/stdlib_census.py --help``. It needs
+nothing else but trio for ``--backend trio`` and uvloop for ``--uvloop``. The pipeline itself is in
+`census`.
 """
 
 from __future__ import annotations
@@ -17,12 +19,10 @@ import argparse
 import ast
 import logging
 import os
-import shutil
 import signal
 import sqlite3
 import sys
 import sysconfig
-import time
 import tokenize
 import warnings
 from collections import Counter
@@ -36,7 +36,7 @@ from typing import Any, NamedTuple, NoReturn
 import anyio
 from anyio import to_thread
 
-from conveyor import Stream, batch_task, resource, single_task
+from conveyor import Stream, StreamStatistics, batch_task, live, resource, single_task
 
 NOT_INCLUDED = {"site-packages", "dist-packages", "__pycache__"}
 OURS = 0x43454E53  # marks a database as one that the next census may replace
@@ -78,10 +78,8 @@ async def find(root: Path, limit: int | None) -> AsyncIterator[str]:
 
 
 @single_task(on_error="skip_item", concurrency_limit=8)
-async def read(path: str, root: Path, progress: Progress) -> Source:
-    text = await to_thread.run_sync(read_text, root / path)
-    progress.last_read = progress.seconds
-    return Source(path, text)
+async def read(path: str, root: Path) -> Source:
+    return Source(path, await to_thread.run_sync(read_text, root / path))
 
 
 @single_task(on_error="skip_item", concurrency_limit=2)
@@ -95,23 +93,41 @@ async def store(modules: list[Module], database: sqlite3.Connection) -> list[Mod
     return modules
 
 
-async def census(options: argparse.Namespace, progress: Progress) -> None:
+async def census(options: argparse.Namespace, seen: Seen) -> None:
     """Run the pipeline, and show what comes out of it."""
     async for _ in find(options.path, options.limit):
-        progress.total += 1
-    if not progress.total:
+        seen.total += 1
+    if not seen.total:
         return
     await to_thread.run_sync(prepare, options.database)
 
     database = resource(lambda: connect(options.database))
-    pipeline = read.with_inputs(options.path, progress) | measure | store.with_inputs(database)
+    pipeline = read.with_inputs(options.path) | measure | store.with_inputs(database)
     if options.as_completed:
         pipeline = pipeline.with_execution_mode("as_completed")
 
-    async with pipeline(find(options.path, options.limit)) as stream:
-        progress.stream = stream
+    seen.stream = stream = pipeline(find(options.path, options.limit))
+    async with stream, live(stream, total=seen.total):
         async for module in stream:
-            progress.show(module)
+            seen.at_first = seen.at_first or stream.statistics()
+            if not options.quiet:
+                print_module(module)
+
+
+class Seen:
+    """What is known of the census, however it ends."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.stream: Stream[Module] | None = None
+        self.at_first: StreamStatistics | None = None  # when the first result had come
+        self.reasons: Counter[str] = Counter()
+
+    def count_warning(self, record: logging.LogRecord) -> bool:
+        """Count what the library logs, that an item was skipped, and keep it off the screen."""
+        error = record.exc_info and record.exc_info[0]
+        self.reasons[error.__name__ if error else record.getMessage()] += 1
+        return False
 
 
 # What the stages do in worker threads
@@ -178,6 +194,17 @@ def stored(path: Path) -> int:
     return int(rows)
 
 
+# What is printed
+
+
+def print_module(module: Module) -> None:
+    print(
+        f"{module.path:<38} {module.functions:4} def {module.classes:3} class"
+        f" {module.lines:5} lines {module.documented / module.definitions:4.0%} doc",
+        flush=True,
+    )
+
+
 def print_ranking(path: Path) -> None:
     with connect(path) as database:
         print("\nLargest packages:")
@@ -195,77 +222,17 @@ def print_ranking(path: Path) -> None:
             print(f"  {package:<20} {share:5.1f} % of {definitions} definitions")
 
 
-# The screen
-
-
-class Progress:
-    """Shows results, and how far the census is: on a terminal a bar, elsewhere a line at times."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self.start = time.perf_counter()
-        self.quiet = quiet
-        self.terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self.stream: Stream[Module] | None = None
-        self.total = self.shown = self.first_read = 0
-        self.first_result = self.last_read = self.last_line = 0.0
-        self.reasons: Counter[str] = Counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.start
-
-    @property
-    def skipped(self) -> int:
-        return sum(stage.skipped for stage in self.stream.statistics().stages) if self.stream else 0
-
-    def count_warning(self, record: logging.LogRecord) -> bool:
-        """Count what the library logs, that an item was skipped, and keep it off the screen."""
-        error = record.exc_info and record.exc_info[0]
-        self.reasons[error.__name__ if error else record.getMessage()] += 1
-        return False
-
-    def show(self, module: Module) -> None:
-        if not self.shown and self.stream:
-            self.first_result = self.seconds
-            self.first_read = self.stream.statistics().stages[0].emitted
-        self.shown += 1
-        if self.quiet:
-            return
-        line = (
-            f"{self.seconds:6.2f} s  {module.path:<28} {module.functions:4} def"
-            f" {module.classes:3} class {module.lines:5} lines"
-            f" {module.documented / module.definitions:4.0%} doc"
-        )
-        done = self.shown + self.skipped
-        state = f"{done / self.total:4.0%}, {done} of {self.total} files, {self.skipped} skipped"
-        if self.terminal:
-            columns = shutil.get_terminal_size().columns - 1
-            width = max(0, min(40, columns - len(state) - 2))
-            bar = f"[{'#' * (done * width // self.total):-<{width}}]{state}"
-            self.clear()
-            print(f"{line[:columns]}\n{bar[:columns]}", end="", flush=True)
-        else:
-            print(line, flush=True)
-            if self.seconds - self.last_line >= 1:
-                self.last_line = self.seconds
-                print(f"--{state}", flush=True)
-
-    def clear(self) -> None:
-        """Take the bar away."""
-        if self.terminal:
-            print("\r\x1b[K", end="", flush=True)
-
-    def print_summary(self) -> None:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in self.reasons.most_common())
+def print_summary(seen: Seen) -> None:
+    reasons = ", ".join(f"{number} {reason}" for reason, number in seen.reasons.most_common())
+    skipped = f"; skipped: {reasons}" if reasons else ""
+    print(f"\n{seen.total} files{skipped}.")
+    if seen.at_first:
         print(
-            f"\n{self.total} files in {self.seconds:.2f} s,"
-            f" {self.skipped} of them skipped{f' ({reasons})' if reasons else ''}."
+            f"First result after {seen.at_first.elapsed:.2f} s, when"
+            f" {seen.at_first.stages[0].emitted} of {seen.total} files had been read."
         )
-        if self.shown:
-            print(
-                f"First result after {self.first_result:.2f} s, when {self.first_read} of"
-                f" {self.total} files had been read; last file read after {self.last_read:.2f} s."
-            )
+    if seen.stream:
+        print(f"\n{seen.stream.statistics()}")
 
 
 # The command line
@@ -287,11 +254,11 @@ def main() -> int:
     add = parser.add_argument
     add("--backend", choices=["asyncio", "trio"], default="asyncio", help="default: %(default)s")
     add("--uvloop", action="store_true", help="run asyncio on uvloop")
-    add("--as-completed", action="store_true", help="show results in the order they are finished")
+    add("--as-completed", action="store_true", help="print results in the order they are finished")
     add("--database", type=Path, default="census.db", metavar="PATH", help="default: %(default)s")
     add("--limit", type=positive, metavar="N", help="take the first N files only")
     add("--path", type=Path, metavar="DIR", help="another tree than the standard library")
-    add("-q", "--quiet", action="store_true", help="show only the ranking and the summary")
+    add("-q", "--quiet", action="store_true", help="print no line for each file")
     options = parser.parse_args()
     options.path = options.path or Path(sysconfig.get_path("stdlib"))
     if not options.path.is_dir():
@@ -302,31 +269,25 @@ def main() -> int:
         if not find_spec(module):
             parser.error(f"{module} is not installed: pip install 'conveyor[{module}]'")
 
-    progress = Progress(quiet=options.quiet)
-    logging.getLogger("conveyor").addFilter(progress.count_warning)
+    seen = Seen()
+    logging.getLogger("conveyor").addFilter(seen.count_warning)
     for kind in SyntaxWarning, DeprecationWarning:  # what the compiler thinks of the files
         warnings.simplefilter("ignore", kind)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     settings = {"use_uvloop": True} if options.uvloop else {}
     try:
-        anyio.run(census, options, progress, backend=options.backend, backend_options=settings)
-        if not progress.total:
+        anyio.run(census, options, seen, backend=options.backend, backend_options=settings)
+        if not seen.total:
             parser.error(f"argument --path: there are no Python files in {options.path}")
-        progress.clear()
         print_ranking(options.database)
-        progress.print_summary()
-        print(f"Database: {options.database.absolute()}", flush=True)
+        print_summary(seen)
+        print(f"\nDatabase: {options.database.absolute()}", flush=True)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        progress.clear()
-        rows = stored(options.database) if progress.stream else 0
-        where = f" in {options.database.absolute()}" if rows else ""
-        print(
-            f"Interrupted after {progress.seconds:.2f} s:"
-            f" {rows} of {progress.total} files are{where or ' stored'}.",
-            file=sys.stderr,
-        )
+        rows = stored(options.database) if seen.stream else 0
+        where = f" in {options.database.absolute()}" if rows else " stored"
+        print(f"Interrupted: {rows} of {seen.total} files are{where}.", file=sys.stderr)
         return 130
     except sqlite3.Error as error:
         parser.error(f"argument --database: cannot use {options.database}: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Mapping
 from typing import Any
 
@@ -66,6 +67,13 @@ async def error_of(awaitable: Awaitable[Any]) -> BaseException:
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it is
         await awaitable
     return caught.value
+
+
+def troubles(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Return what was logged but for how a run went, which is told at DEBUG and has no error."""
+    return [
+        record for record in caplog.records if record.levelno > logging.DEBUG or record.exc_info
+    ]
 
 
 class Flawed:

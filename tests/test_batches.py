@@ -22,6 +22,7 @@ from _helpers import (
     stalling,
     timed,
     timetable,
+    troubles,
 )
 from conveyor import Failure, Pipeline, Stream, batch_task, single_task
 
@@ -494,7 +495,7 @@ async def test_drop_remainder_drops_what_is_smaller_than_min_size_and_counts_and
         (counts,) = stream.statistics().stages
     assert counts.dropped == dropped
     assert counts.received == count
-    logged = [record for record in caplog.records if record.name == "conveyor"]
+    logged = troubles(caplog)
     assert len(logged) == (1 if dropped else 0)
     for record in logged:
         assert "'store'" in record.getMessage()

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RESULT = re.compile(r" *[\d.]+ s  (.+?) +(\d+) def +(\d+) class +(\d+) lines +(\d+)% doc\n?")
+RESULT = re.compile(r"(.+?) +(\d+) def +(\d+) class +(\d+) lines +(\d+)% doc\n?")
+# What the live view writes where there is no terminal.
+STATE = re.compile(r"\d+:\d\d, .*; \d+ > read \d/8 > .* > store \d/1 > \d+\n", re.MULTILINE)
 
 both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
@@ -81,10 +83,11 @@ def database(tmp_path: Path) -> Path:
 @contextmanager
 def started(*arguments: object) -> Generator[subprocess.Popen[str], None, None]:
     """Run the demo; it has ended, one way or another, when the block is left."""
+    outside = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     with subprocess.Popen(
         [sys.executable, "-W", "error", "examples/stdlib_census.py", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        env={**outside, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -96,7 +99,7 @@ def started(*arguments: object) -> Generator[subprocess.Popen[str], None, None]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait for the end and return exit code, further output, and errors.
+    """Wait for the end and return exit code, further output, and errors but for the last state.
 
     Not with `communicate`, which knows nothing of what the stream has read ahead.
     """
@@ -104,7 +107,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     assert process.stderr is not None
     output = "" if process.stdout.closed else process.stdout.read()
     errors = process.stderr.read()  # never enough to fill a pipe
-    return process.wait(), output, errors
+    return process.wait(), output, STATE.sub("", errors)
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -151,17 +154,34 @@ def test_census_of_a_small_tree(backend: str, mode: str, tree: Path, database: P
         assert rows == ROWS
     else:
         assert sorted(rows) == sorted(ROWS)
-    assert re.search(r"s  sample\.py +3 def +2 class +14 lines +67% doc\n", output)
+    assert re.search(r"^sample\.py +3 def +2 class +14 lines +67% doc\n", output, re.MULTILINE)
 
     assert "  sample                    3 functions,      14 lines,    1 files\n" in output
     total = len(ROWS) + 2
     assert re.search(
-        rf"\n{total} files in [\d.]+ s, 2 of them skipped"
-        r" \(1 (SyntaxError|UnicodeDecodeError), 1 (SyntaxError|UnicodeDecodeError)\)\.\n",
+        rf"\n{total} files; skipped:"
+        r" 1 (SyntaxError|UnicodeDecodeError), 1 (SyntaxError|UnicodeDecodeError)\.\n",
         output,
     )
     assert re.search(rf"\nFirst result after [\d.]+ s, when \d+ of {total} files had", output)
+    report = output.partition("files had been read.\n\n")[2]
+    assert f" {total} read, {len(ROWS)} delivered\n" in report
+    assert re.search(rf"^read +{total} +{total - 1} +1 ", report, re.MULTILINE)
+    assert re.search(rf"^measure +{total - 1} +{len(ROWS)} +1 ", report, re.MULTILINE)
+    assert re.search(rf"^store +{len(ROWS)} +{len(ROWS)} ", report, re.MULTILINE)
     assert output.endswith(f"\nDatabase: {database}\n")
+
+
+def test_where_there_is_no_terminal_a_line_tells_the_state(tree: Path, database: Path) -> None:
+    with started("--path", tree, "--database", database, "--quiet") as process:
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        assert process.wait() == 0
+    last = errors.splitlines(keepends=True)[-1]
+    assert STATE.fullmatch(last)
+    total = len(ROWS) + 2
+    assert f", over, 100 %, {total} of {total} read, {len(ROWS)} results, " in last
+    assert ", 2 skipped; " in last
 
 
 @posix
@@ -249,7 +269,7 @@ def test_ctrl_c(backend: str, database: Path) -> None:
     # What was shown had been stored; what was stored last may not have been shown any more.
     assert [row[0] for row in rows[: len(shown)]] == shown
     where = re.escape(str(database))
-    message = rf"Interrupted after [\d.]+ s: {len(rows)} of \d+ files are in {where}\.\n"
+    message = rf"Interrupted: {len(rows)} of \d+ files are in {where}\.\n"
     assert re.fullmatch(message, errors)
     assert not list(database.parent.glob("census.db-*"))  # no transaction was left open
 

@@ -135,7 +135,8 @@ def title(page: Path) -> str:
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=title)
-async def test_the_examples_of(page: Path) -> None:
+async def test_the_examples_of(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # what they write is not to stay
     await check(examples(page), str(page))
 
 

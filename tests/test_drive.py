@@ -17,6 +17,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from conveyor._engine.drive import drive
+from conveyor._engine.host import naps
 
 Work = Coroutine[Any, Any, None]
 Way = Callable[[Work], Work]
@@ -630,3 +631,18 @@ async def test_no_error_of_a_future_is_held_by_a_cycle(way: Way) -> None:
         held = await run()
         await asyncio.sleep(0)
         assert held() is None
+
+
+async def test_a_nap_may_be_woken_and_cancelled_before_its_task_is_suspended() -> None:
+    nap = naps()()
+
+    async def sleep() -> None:
+        await nap
+
+    def suspended(request: object) -> None:
+        assert nap.wake()
+        scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        await drive(sleep(), suspended)
+    assert nap.woken

@@ -1085,7 +1085,7 @@ async def test_who_had_to_wait_for_a_place_does_not_have_to_queue_again() -> Non
 async def test_who_is_cancelled_gives_back_its_place_in_the_run() -> None:
     limit = RateLimit(1)
     slots = anyio.Semaphore(1)
-    meter = Meter(single_task(rate_limit=limit)(function).spec, slots)
+    meter = Meter(single_task(rate_limit=limit)(function).spec, slots, anyio.current_time)
     async with anyio.create_task_group() as group:
         await slots.acquire()
         group.start_soon(meter.enter, 1)
@@ -1108,10 +1108,10 @@ async def test_who_waits_is_counted() -> None:
         counts = stream.statistics().stages[0]
         assert anyio.current_time() == 1.5
         # 1 runs since 1; 2 waits, and so does 3, since 0 is done.
-        assert (counts.running, counts.waiting) == (3, 2)
+        assert (counts.running, counts.throttled) == (3, 2)
         assert limit.statistics().waiting == 2
     assert limit.statistics().waiting == 0
-    assert passing([]).statistics().stages[0].waiting == 0
+    assert passing([]).statistics().stages[0].throttled == 0
 
 
 @in_both_modes
@@ -1167,9 +1167,9 @@ async def test_on_every_loop_a_high_rate_lets_all_through() -> None:
 
 def test_without_a_limit_the_bare_function_is_called() -> None:
     task = single_task(passing.func)
-    assert Caller(task.spec, None).plan() is passing.func
+    assert Caller(task.spec, None, time.perf_counter, None).plan() is passing.func
     limited = task.with_options(rate_limit=RateLimit(1))
-    assert Caller(limited.spec, None).plan() is not passing.func
+    assert Caller(limited.spec, None, time.perf_counter, None).plan() is not passing.func
 
 
 # --- what is refused at decoration

@@ -15,6 +15,7 @@ class Conveyor(Iterating):
     batches = True
 
     buffer_size: int | None = None  # where a question asks for another than usual
+    timing = True  # likewise
 
     def __init__(self) -> None:
         from conveyor import Pipeline, batch_task, single_task
@@ -27,7 +28,7 @@ class Conveyor(Iterating):
     def results(
         self, stages: list[Stage], data: Data, *, limit: int, ordered: bool
     ) -> AsyncIterable[Any]:
-        key = (*stages, limit, self.buffer_size)
+        key = (*stages, limit, self.buffer_size, self.timing)
         if key not in self._pipelines:
             self._pipelines[key] = self._make(stages, limit)
         pipeline = self._pipelines[key]
@@ -44,4 +45,6 @@ class Conveyor(Iterating):
         pipeline: Any = self._pipeline(*tasks)
         if self.buffer_size is not None:
             pipeline = pipeline.with_context(buffer_size=self.buffer_size)
+        if not self.timing:
+            pipeline = pipeline.with_context(timing=False)
         return pipeline

@@ -14,6 +14,7 @@ from .overhead import Overhead
 from .scaling import Scaling
 from .start_up import StartUp
 from .switching import Switching
+from .timing import Timing
 from .waiting import Waiting
 
 QUESTIONS: dict[str, Question] = {
@@ -30,6 +31,7 @@ QUESTIONS: dict[str, Question] = {
         Memory(),
         Scaling(),
         Cores(),
+        Timing(),
         StartUp(),
     )
 }

@@ -13,14 +13,19 @@ from anyio import Semaphore, fail_after, sleep
 from .._errors import BatchError
 from .._spec import BatchSpec, SingleSpec, Spec
 from .cleanup import Cleanup, close_iterator
+from .log import NOWHERE, Log
 from .meter import Meter
 from .pace import deserves_retry, retry_delay
 from .signals import Failed
+from .times import Times
 
 if TYPE_CHECKING:
     from random import Random
 
+    from .watch import Seat
+
 END = object()
+GENERATORS = frozenset({GeneratorType, AsyncGeneratorType})
 
 
 class Kind(Enum):
@@ -78,21 +83,26 @@ class Started:
 class Tries:
     """The tries of one unit: an item, or a batch.
 
-    `number` is the try that is on, counted from 1.
+    `number` is the try that is on, counted from 1; `seat` where its worker sits, if it is watched.
+    `item` returns the number of the item, or of the first of the batch.
     """
 
-    __slots__ = ("_caller", "_unit", "number")
+    __slots__ = ("_caller", "_item", "_unit", "number", "seat")
 
-    def __init__(self, caller: Caller, unit: Any) -> None:
+    def __init__(
+        self, caller: Caller, unit: Any, seat: Seat | None, item: Callable[[], int]
+    ) -> None:
         self._caller = caller
+        self._item = item
         self._unit = unit
         self.number = 1
+        self.seat = seat
 
     async def result(self) -> Any:
         """Call the function until a try returns; `Failed` when the tries are used up."""
         while True:
             try:
-                result = await self._caller.attempt(self._unit)
+                result = await self._caller.attempt(self._unit, self)
             except Exception as error:
                 if failed := await self.again(error):
                     return failed
@@ -112,14 +122,20 @@ class Tries:
         except Exception as broken:  # retry_on is the user's as well
             keep_context(broken, error)
             return Failed(broken, self.number)
-        await self.pause()
+        await self.pause(error)
         return None
 
-    async def pause(self) -> None:
-        """Wait for the next try, which there is to be."""
-        await sleep(retry_delay(self._caller.spec, self.number, self._caller.random))
+    async def pause(self, error: Exception) -> None:
+        """Wait for the next try, which there is to be after `error`."""
+        caller = self._caller
+        delay = retry_delay(caller.spec, self.number, caller.random)
+        if caller.log.debugs:
+            message = "task %r, item %d: try %d failed with %s, the next is in %.3f s"
+            item, kind = self._item(), type(error).__name__
+            caller.log.debug(message, caller.spec.name, item, self.number, kind, delay, item=item)
+        await sleep(delay)
         self.number += 1
-        self._caller.retried += 1
+        caller.retried += 1
 
     async def stream(
         self, generator: Any, give: Callable[[Any], Awaitable[None]]
@@ -130,12 +146,13 @@ class Tries:
             The failure, if it ended in one, and whether it has given a value.
         """
         ended: tuple[Failed | None, bool] | None = None
-        with Cleanup(f"a generator of task {self._caller.spec.name!r}") as cleanup:
+        log, item = self._caller.log, self._item()
+        with Cleanup(f"a generator of task {self._caller.spec.name!r}", log, item) as cleanup:
             try:
                 ended = await self._values(generator, give)
             finally:
                 cleanup.begin()
-                await close_iterator(generator, "a generator")  # noqa: ASYNC102 - shielded and bounded since begin()
+                await close_iterator(generator, "a generator", log, item)  # noqa: ASYNC102 - shielded and bounded since begin()
         assert ended is not None
         return ended
 
@@ -146,7 +163,7 @@ class Tries:
         advance = anext if hasattr(generator, "__anext__") else next
         while True:
             try:
-                value = await self._caller.step(lambda: advance(generator, END))
+                value = await self._caller.step(lambda: advance(generator, END), self)
             except Exception as error:
                 return Failed(error, self.number), given
             if value is END:
@@ -161,15 +178,44 @@ class Caller:
     Args:
         spec: The task.
         slots: What bounds the calls of the whole run; ``None`` if nothing does.
+        clock: What durations are measured with.
+        times: Where the stage's time goes; ``None`` if that is not measured.
+        log: Where the stage logs.
+
+    Attributes:
+        retried: How many tries there were after a first one.
+        crowded: Seconds that tries have waited for a slot of the run's, at no rate.
     """
 
-    __slots__ = ("_random", "_slots", "func", "meter", "retried", "spec")
+    __slots__ = (
+        "_random",
+        "_slots",
+        "clock",
+        "crowded",
+        "func",
+        "log",
+        "meter",
+        "retried",
+        "spec",
+        "times",
+    )
 
-    def __init__(self, spec: Spec, slots: Semaphore | None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        slots: Semaphore | None,
+        clock: Callable[[], float],
+        times: Times | None,
+        log: Log = NOWHERE,
+    ) -> None:
         self.spec = spec
         self.func = spec.func
+        self.log = log
         self.retried = 0
-        self.meter = None if spec.rate_limit is None else Meter(spec, slots)
+        self.crowded = 0.0
+        self.clock = clock
+        self.times = times
+        self.meter = None if spec.rate_limit is None else Meter(spec, slots, clock)
         self._random: Random | None = None
         self._slots = slots
 
@@ -205,52 +251,80 @@ class Caller:
         elif args or kwargs:
             self.func = lambda item: func(item, *args, **kwargs)
 
-    def plan(self) -> Callable[[Any], Any]:
-        """Return what a worker calls for each unit: the bare function, if nothing is around it."""
-        if (
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is nothing around the function: who calls it notes how long it took."""
+        return (
             self.spec.retry_attempts == 1
             and self.spec.timeout is None
             and self._slots is None
             and self.meter is None
-        ):
-            return self.func
-        return lambda unit: Tries(self, unit).result()
+        )
 
-    async def attempt(self, unit: Any) -> Any:
+    def plan(
+        self, seat: Seat | None = None, item: Callable[[], int] = lambda: 0
+    ) -> Callable[[Any], Any]:
+        """Return what a worker calls for each unit: the bare function, if nothing is around it.
+
+        `item` returns the number of the item that is then in hand, of a batch that of the first.
+        """
+        if seat is None and self.is_bare:
+            return self.func
+        return lambda unit: Tries(self, unit, seat, item).result()
+
+    async def attempt(self, unit: Any, tries: Tries) -> Any:
         """Run one try, at its rate if there is one."""
         meter = self.meter
         if meter is None:
-            return await self.step(lambda: self.func(unit))
+            return await self.step(lambda: self.func(unit), tries)
         cost = meter.cost(unit)
-        result = await self.step(lambda: self.func(unit), cost)
+        result = await self.step(lambda: self.func(unit), tries, cost)
         meter.settle(cost, unit, result)
         return result
 
-    async def step(self, start: Callable[[], Any], cost: float | None = None) -> Any:
+    async def step(self, start: Callable[[], Any], tries: Tries, cost: float | None = None) -> Any:
         """Run one call, or one step of a generator, within the slots and the time-out.
 
         With a `cost` it waits for the rate as well.
         """
-        meter = self.meter
+        meter, clock = self.meter, self.clock
         if meter is not None and cost is not None:
             await meter.enter(cost)
         elif self._slots is not None:
+            began = clock()
             await self._slots.acquire()
+            self.crowded += clock() - began
+        began = clock()
         try:
             timeout = self.spec.timeout
             if timeout is None:
                 result = start()
-                return await result if inspect.isawaitable(result) else result
-            with fail_after(timeout):  # noqa: ASYNC912 - a plain function has none
-                result = start()
-                return await result if inspect.isawaitable(result) else result
+                if inspect.isawaitable(result):
+                    result = await result
+            else:
+                with fail_after(timeout):  # noqa: ASYNC912 - a plain function has none
+                    result = start()
+                    if inspect.isawaitable(result):
+                        result = await result
         except Exception as error:
+            self._tried(tries, clock() - began, error)
             if meter is not None:
                 meter.failed(error)
             raise
         finally:
             if self._slots is not None:
                 self._slots.release()
+        # To make a generator is no work, and neither is to learn that there are no more values.
+        if result is not END and type(result) not in GENERATORS:
+            self._tried(tries, clock() - began, None)
+        return result
+
+    def _tried(self, tries: Tries, seconds: float, error: Exception | None) -> None:
+        if self.times is not None:
+            self.times.latency.add(seconds)
+        seat = tries.seat
+        if seat is not None:
+            seat.watch.tried(seat, tries.number, seconds, error)
 
 
 def keep_context(broken: Exception, error: Exception) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._batch import narrow
 from .._errors import BatchError, ErrorHandler, TooManyFailures
 from .._failure import Failure
+from .._handlers import asked_about
 from .._spec import BatchSpec
 from .call import Kind, Started, keep_context
 from .intake import Unit
-from .log import annotate, logger
+from .log import annotate, first_of
 from .pace import deserves_retry
 from .signals import Bypass, Failed
 
 if TYPE_CHECKING:
     from .stage import Stage
+    from .watch import Seat
 
 
 class Delivery:
@@ -30,11 +33,15 @@ class Delivery:
         stage: The stage whose unit it is.
         position: Of the unit, in the order of the results.
         number: Of the item, or of each of the batch's items, among those the stage received.
+        seat: Where the worker sits, if it is watched.
     """
 
-    __slots__ = ("_number", "_plain", "_position", "_stage", "_values")
+    __slots__ = ("_number", "_plain", "_position", "_seat", "_stage", "_values")
 
-    def __init__(self, stage: Stage, position: int, number: int | Sequence[int]) -> None:
+    def __init__(
+        self, stage: Stage, position: int, number: int | Sequence[int], seat: Seat | None
+    ) -> None:
+        self._seat = seat
         self._stage = stage
         self._position = position
         self._number: Any = number
@@ -58,7 +65,7 @@ class Delivery:
             # go out, from a function that did not let itself be cancelled.
             await outlet.turn_of(self._position)
             for value in self._values:
-                outlet.put(value)
+                outlet.put(self._position, value)
 
     async def _resolve(self, unit: Any, result: Any) -> bool:
         """Collect or stream `result`; false if it ends the run, and nothing comes after it."""
@@ -66,9 +73,9 @@ class Delivery:
         while True:  # noqa: ASYNC913 - it goes round once a try
             match stage.kinds[type(result)]:
                 case Kind.AWAIT:
-                    result = await stage.attempt(result)
+                    result = await stage.attempt(partial(identity, result))
                 case Kind.GENERATOR:
-                    result = Started(result, stage.tries(unit))
+                    result = Started(result, stage.tries(unit, self._seat, first_of(self._number)))
                 case Kind.STARTED:
                     tries = result.tries
                     failed, given = await tries.stream(result.generator, self._give)
@@ -99,9 +106,9 @@ class Delivery:
             outlet = stage.outlet
             await outlet.turn_of(self._position)
             for earlier in self._values:
-                outlet.put(earlier)
+                outlet.put(self._position, earlier)
             self._values.clear()
-            await outlet.give(value)
+            await outlet.give(self._position, value)
         await stage.breathe(self)
 
     # Errors
@@ -129,11 +136,13 @@ class Delivery:
                 if carry_on:
                     stage.counts.failed += size
                     if value is None:
+                        self._tell(what, failed)
                         return self._survives(error, size) and self._skip(error, size)
                     return await self._resolve(unit, value)
         if spec.on_error == "skip_item" and size > 1 and not given:
             return await self._halve(unit)
         stage.counts.failed += size
+        self._tell(what, Failed(error, failed.attempts))
         if spec.on_error == "fail":
             return self._end(error, size)
         if not self._survives(error, size):
@@ -144,6 +153,17 @@ class Delivery:
         self._values.append(Bypass(failure=failure))
         self._plain = False
         return True
+
+    def _tell(self, what: Any, failed: Failed) -> None:
+        """Tell who watches that what is in hand gives no result."""
+        if self._seat is not None:
+            numbers = (self._number,) if isinstance(self._number, int) else self._number
+            self._seat.watch.failed(numbers, what, failed.error, failed.attempts)
+
+    def _sit(self, numbers: Sequence[int]) -> None:
+        """Say with which items the function is called next."""
+        if self._seat is not None:
+            self._seat.tried = numbers
 
     def _end(self, error: Exception, size: int) -> bool:
         annotate(error, self._where(size))
@@ -167,7 +187,9 @@ class Delivery:
         for part in slice(middle), slice(middle, None):
             half, self._number = unit[part], numbers[part]
             narrow(len(half))
-            if not await self._resolve(half, await self._stage.call(half)):
+            self._sit(self._number)
+            result = await self._stage.call(half, self._seat, self._number[0])
+            if not await self._resolve(half, result):
                 return False
         return True
 
@@ -196,9 +218,10 @@ class Delivery:
                 break
             again = [unit[index] for index in tried]
             narrow(len(again))
-            tries = stage.tries(again)
+            self._sit([numbers[index] for index in tried])
+            tries = stage.tries(again, self._seat, numbers[tried[0]])
             tries.number = attempts
-            await tries.pause()
+            await tries.pause(error)
             result = await tries.result()
         if stage.kinds[type(result)] is Kind.SPREAD and len(result) == len(tried):
             for index, outcome in zip(tried, result, strict=True):
@@ -250,9 +273,13 @@ class Delivery:
 
     async def _ask(self, handler: Any, unit: Any, failed: Failed) -> tuple[bool, Any]:
         decide = handler.handle_error if isinstance(handler, ErrorHandler) else handler
-        answer = decide(failed.error, unit, self._stage.spec.name, failed.attempts)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        token = asked_about.set(first_of(self._number))
+        try:
+            answer = decide(failed.error, unit, self._stage.spec.name, failed.attempts)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        finally:
+            asked_about.reset(token)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], bool)):
             raise TypeError(
                 f"the error_handler of task {self._stage.spec.name!r} must return "
@@ -262,7 +289,8 @@ class Delivery:
 
     def _skip(self, error: Exception, size: int) -> bool:
         self._stage.counts.skipped += size
-        logger.warning("%s: skipped", self._where(size), exc_info=error)
+        first = first_of(self._number)
+        self._stage.log.warning("%s: skipped", self._where(size), item=first, error=error)
         return True
 
     def _where(self, size: int) -> str:
@@ -273,6 +301,10 @@ class Delivery:
         if last - first >= size:
             return f"{self._stage}, batch of {size} of the items {first} to {last}"
         return f"{self._stage}, batch of items {first} to {last}"
+
+
+def identity(value: Any) -> Any:
+    return value
 
 
 SILENT: Any = object()  # what an item gives where a batch gives nothing

@@ -11,7 +11,7 @@ from .._batch import Known, current_batch
 from .._spec import BatchSpec
 from .batch import Filling, Fillings
 from .link import Link, TimedLink
-from .log import annotate, logger
+from .log import Log, annotate
 from .signals import Bypass, Failed
 
 EMPTY: Any = object()
@@ -59,6 +59,11 @@ class Items:
 
 class Hints(Protocol):
     """What batches have to know of the stage that works on them."""
+
+    @property
+    def log(self) -> Log:
+        """Where it logs."""
+        ...
 
     @property
     def is_idle(self) -> bool:
@@ -253,10 +258,13 @@ class Batches:
         fillings.close(filling, "stop" if stopped else "end")
         if spec.drop_remainder and fillings.is_remainder(filling):  # then there is no other
             self.dropped += len(filling.items)
-            logger.warning(
+            count = len(filling.items)
+            first = filling.numbers[0] if filling.numbers else self.received - count
+            self._hints.log.warning(
                 "task %r: dropped a remainder of %d, smaller than min_size",
                 spec.name,
-                len(filling.items),
+                count,
+                item=first,
             )
             return None
         return filling

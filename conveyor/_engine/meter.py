@@ -20,20 +20,24 @@ class Meter:
     Args:
         spec: The task, which has one.
         slots: What bounds the calls of the whole run; ``None`` if nothing does.
+        clock: What durations are measured with.
 
     Attributes:
         waiting: How many tries wait at this moment.
+        waited: Seconds that tries have waited for the rate or for their slot.
     """
 
-    __slots__ = ("_limit", "_slots", "_spec", "_throttle", "waiting")
+    __slots__ = ("_clock", "_limit", "_slots", "_spec", "_throttle", "waited", "waiting")
 
-    def __init__(self, spec: Spec, slots: Semaphore | None) -> None:
+    def __init__(self, spec: Spec, slots: Semaphore | None, clock: Callable[[], float]) -> None:
         assert spec.rate_limit is not None
         self._spec = spec
         self._limit = spec.rate_limit
         self._throttle = spec.rate_limit.throttle
         self._slots = slots
+        self._clock = clock
         self.waiting = 0
+        self.waited = 0.0
 
     def cost(self, unit: Any) -> float:
         """Return what a try with `unit` costs, as far as is known before."""
@@ -64,6 +68,7 @@ class Meter:
         wait for a slot keeps nobody from going before.
         """
         self.waiting += 1
+        began = self._clock()
         try:
             await self._throttle.acquire(cost)
             if self._slots is None:
@@ -81,6 +86,7 @@ class Meter:
                 raise
         finally:
             self.waiting -= 1
+            self.waited += self._clock() - began
 
     def failed(self, error: Exception) -> None:
         """Pause the limit if the error of a try asks for it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
@@ -12,6 +12,9 @@ from anyio.lowlevel import checkpoint
 from .link import Link
 from .order import Order
 from .signals import Bypass
+
+if TYPE_CHECKING:
+    from .watch import StageWatch
 
 
 class Outlet:
@@ -24,17 +27,29 @@ class Outlet:
         link: To the next stage, or to the consumer.
         ordered: Whether results leave in the order of their positions.
         opened: Called when a generator has cleared the backlog, and goes on with other things.
+        stuck: Called when results cannot leave, and when they can again.
+        watch: Told of every result that leaves, if the run is watched.
     """
 
-    __slots__ = ("_bypassed", "_flushed", "_opened", "backlog", "link", "order")
+    __slots__ = ("_bypassed", "_flushed", "_opened", "_stuck", "_watch", "backlog", "link", "order")
 
-    def __init__(self, link: Link, *, ordered: bool, opened: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        *,
+        ordered: bool,
+        opened: Callable[[], None],
+        stuck: Callable[[bool], None],
+        watch: StageWatch | None = None,
+    ) -> None:
         self.link = link
         self.order: Order[Iterable[Any] | Event] | None = Order() if ordered else None
         self.backlog: deque[Any] = deque()
         self._opened = opened
         self._flushed: Event | None = None  # there while a worker waits for room
         self._bypassed = 0
+        self._stuck = stuck
+        self._watch = watch
 
     @property
     def emitted(self) -> int:
@@ -47,11 +62,13 @@ class Outlet:
         """Whether a worker waits for room already."""
         return self._flushed is not None
 
-    def put(self, value: Any) -> None:
+    def put(self, position: int, value: Any) -> None:
         """Send a value whose turn has come, or keep it for `flush`."""
         if type(value) is Bypass:
             self._bypassed += 1
             self.link.bypasses += 1
+        elif self._watch is not None:
+            self._watch.sent(position)
         if self.backlog or not self.link.send_nowait(value):
             self.backlog.append(value)
 
@@ -64,14 +81,16 @@ class Outlet:
         if order is not None and position != order.next:
             order.hold(position, values)
             return
-        if plain:
+        if plain and self._watch is None:
             rest = iter(values)
             if not self.backlog:
                 self.link.fill(rest)
             self.backlog.extend(rest)
         else:
             for value in values:
-                self.put(value)
+                self.put(position, value)
+        if self._watch is not None:
+            self._watch.settled(position)
         if order is not None:
             order.settle()
             self.release()
@@ -85,7 +104,9 @@ class Outlet:
                 entry.set()  # a generator, that gives its values itself and settles then
                 break
             for value in entry:
-                self.put(value)
+                self.put(order.next, value)
+            if self._watch is not None:
+                self._watch.settled(order.next)
             order.settle()
 
     async def turn_of(self, position: int) -> None:
@@ -96,7 +117,7 @@ class Outlet:
             order.hold(position, event)
             await event.wait()
 
-    async def give(self, value: Any) -> None:
+    async def give(self, position: int, value: Any) -> None:
         """Send a generator's value whose turn has come, once there is room.
 
         Until then the worker has it in hand, and not the backlog, which would close the gate:
@@ -109,8 +130,13 @@ class Outlet:
                 self._opened()
             if self.link.send_nowait(value):
                 break
+            self._stuck(True)
             await self.link.wait_room()
             waited = True
+        if waited:
+            self._stuck(False)
+        if self._watch is not None:
+            self._watch.sent(position)
         if waited:
             await checkpoint()  # others have waited as well, and this one could take all the room
 
@@ -121,10 +147,12 @@ class Outlet:
                 await self._flushed.wait()
                 continue
             event = self._flushed = Event()
+            self._stuck(True)
             try:
                 await self.link.wait_room()
                 while self.backlog and self.link.send_nowait(self.backlog[0]):
                     self.backlog.popleft()
             finally:
                 self._flushed = None
+                self._stuck(False)
                 event.set()

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio import (
     CancelScope,
@@ -18,6 +18,7 @@ from anyio import (
 )
 
 from .._context import ExecutionMode, PipelineContext
+from .._instrument import Instrument, RunInfo, StageInfo
 from .._spec import BatchSpec, Spec
 from .._stats import StreamStatistics
 from . import host
@@ -28,10 +29,14 @@ from .failures import Failures
 from .inputs import Inputs
 from .later import Later
 from .link import Link, TimedLink
-from .log import annotate, logger, lost
+from .log import Log, annotate
 from .source import Source
 from .stage import Stage
+from .times import Times
 from .turn import Turn
+from .watch import Watch
+
+T = TypeVar("T")
 
 
 class Shared:
@@ -39,11 +44,14 @@ class Shared:
 
     def __init__(self, run: Run, context: PipelineContext, stages: int) -> None:
         self._run = run
+        self.log = run.log
         self.context = context
         self.stages = stages
         self.ordered = context.execution_mode is ExecutionMode.ORDERED
         self.clock: Callable[[], float] = host.clock()
         self.turn = Turn(stages + 2)
+        self.stopwatch = host.stopwatch()
+        self.watch: Watch | None = None
         self.stopped = False  # whether reading ends because the stream was told to stop
         allowed = context.max_failures
         # What all stages count against together, as `Stage.failures` has it.
@@ -103,6 +111,7 @@ class Run:
         error: What it ended in, once `done` is set; ``None`` if it came to its end.
         aborted: Whether results that are not delivered yet are given up.
         input_error: What reading the input failed with, on its way behind all that was read.
+        log: Where it logs.
     """
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
@@ -113,6 +122,7 @@ class Run:
             pipeline_id=context.pipeline_id or os.urandom(16).hex(),
             data=dict(context.data),
         )
+        self.log = Log(self.context.pipeline_id)
         self.done = Event()
         self.error: BaseException | None = None
         self.aborted = False
@@ -126,14 +136,35 @@ class Run:
         self.turn = shared.turn
         limit = self.context.max_parallelism
         slots = None if limit is None else Semaphore(limit, fast_acquire=True)
-        self._callers = [Caller(spec, slots) for spec in specs]
+        self._clock = clock = shared.stopwatch
+        timing = self.context.timing
+        self._callers = [
+            Caller(
+                spec, slots, clock, Times(spec.limit) if timing else None, self.log.of(spec.name)
+            )
+            for spec in specs
+        ]
+        self.consumer_waited = 0.0
+        self.errors_taken = 0  # of what the consumer has taken: these are no results
+        self._began = clock()
+        self._elapsed: float | None = None  # once it is over
         self.results = Link(self.context.buffer_size)
         self._links = links = [*(self._link(spec) for spec in specs), self.results]
         self._source = Source(data, links[0], shared)
+        if self.context.instruments:
+            shared.watch = Watch(self.log)
         self._stages = [
             Stage(caller, index, links[index], links[index + 1], shared)
             for index, caller in enumerate(self._callers)
         ]
+        if shared.watch is not None:
+            try:
+                shared.watch.make(self.context.instruments, self._info(specs))
+            except BaseException as error:
+                self.error = error
+                self.over()  # those that there are may hold something
+                self.error = None
+                raise
 
     def _link(self, spec: Spec) -> Link:
         if isinstance(spec, BatchSpec) and spec.max_wait is not None:
@@ -163,19 +194,38 @@ class Run:
         errors, self._errors = self._errors, []
         for error in errors:
             if error is not self.error:
-                lost(error)
+                self.log.lost(error)
+        if self._elapsed is None:
+            self._elapsed = self._clock() - self._began
+            if self.log.debugs:
+                self._log_end()
+            if self.watch is not None:
+                self.watch.tell(Instrument.run_ended, self.error)
         self.done.set()
+
+    def _log_end(self) -> None:
+        now, error = self.statistics(), self.error
+        self.log.debug(
+            "run ends after %.3f s: %d read, %d delivered%s",
+            now.elapsed,
+            now.read,
+            now.delivered,
+            "" if error is None else f", {type(error).__name__}",
+        )
 
     async def _main(self) -> None:
         if self._scope.cancel_called:  # it was ended before it began
             return
+        if self.log.debugs:
+            names = " | ".join(caller.spec.name for caller in self._callers)
+            self.log.debug("run begins, %s: %s", self.context.execution_mode, names)
         if any(caller.needs_binding for caller in self._callers):
             await self._with_inputs()
         else:
             await self._work()
 
     async def _with_inputs(self) -> None:
-        with Cleanup("leaving the side inputs") as cleanup:
+        with Cleanup("leaving the side inputs", self.log) as cleanup:
             async with AsyncExitStack() as stack:
                 try:
                     inputs = Inputs(stack)
@@ -211,7 +261,7 @@ class Run:
         left = [stage.left() for stage in self._stages]
         calls, items, results = (sum(counts) for counts in zip(*left, strict=True))
         if self.error is None and (calls or items or results or self._source.holds):
-            logger.warning(
+            self.log.warning(
                 "stopped, and out of time: %d items or batches cancelled, %d items not begun, "
                 "%d results not delivered",
                 calls,
@@ -245,6 +295,19 @@ class Run:
         """How many items have come to the stage to which the most have come."""
         return max(stage.received for stage in self._stages)
 
+    def within(self, start: Callable[..., T], *args: Any) -> T:
+        """Start tasks of the run: with the context variables that its instruments have set."""
+        watch = self.watch
+        return start(*args) if watch is None else watch.context.run(start, *args)
+
+    async def wait_result(self) -> bool:
+        """Wait for a result on the consumer's behalf; false when there is none to come."""
+        began = self._clock()
+        try:
+            return await self.results.sleep()
+        finally:
+            self.consumer_waited += self._clock() - began
+
     def interrupt(self) -> None:
         """Be ready for one of the functions to read results of its own run."""
         self._stages[-1].interrupt()
@@ -273,7 +336,42 @@ class Run:
         for stage in self._stages[:index]:
             stage.cancel()
 
+    @property
+    def watch(self) -> Watch | None:
+        """What tells the instruments; ``None`` if there are none."""
+        return self._shared.watch
+
+    def _info(self, specs: Sequence[Spec]) -> RunInfo:
+        context = self.context
+        assert context.pipeline_id is not None
+        assert isinstance(context.execution_mode, ExecutionMode)
+        stages = (StageInfo(s.name, s.limit, isinstance(s, BatchSpec)) for s in specs)
+        return RunInfo(
+            context.pipeline_id,
+            context.execution_mode,
+            tuple(stages),
+            self._source.total,
+            self._clock,
+            self.statistics,
+        )
+
     def statistics(self) -> StreamStatistics:
         stages = tuple(stage.statistics() for stage in self._stages)
         assert self.context.pipeline_id is not None
-        return StreamStatistics(self.context.pipeline_id, stages, len(self.results))
+        results, source, timing = self.results, self._source, self.context.timing
+        elapsed = self._elapsed
+        return StreamStatistics(
+            pipeline_id=self.context.pipeline_id,
+            stages=stages,
+            queued=len(results),
+            total=source.total,
+            read=source.read,
+            delivered=results.sent - len(results) - self.errors_taken,
+            elapsed=self._clock() - self._began if elapsed is None else elapsed,
+            input_waited=source.waited if timing else 0.0,
+            consumer_waited=self.consumer_waited if timing else 0.0,
+            execution_mode=str(self.context.execution_mode),
+            max_parallelism=self.context.max_parallelism,
+            timed=timing,
+            over=elapsed is not None,
+        )

@@ -47,6 +47,14 @@ def check_source(data: object) -> None:
     )
 
 
+def length_of(data: Any) -> int | None:
+    """Return how many items there are, if the input says."""
+    try:
+        return len(data)
+    except Exception:  # it has no length, or cannot tell
+        return None
+
+
 def _short(data: object) -> str:
     text = repr(data)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -57,6 +65,11 @@ class Source:
 
     An item that was read is never lost: `_in_hand` holds it until it is in the link. `_reading` is
     what `stop` cancels, around an async input: the others never wait.
+
+    Attributes:
+        read: How many items were read.
+        waited: Seconds in which the input was waited for; what a built-in container takes is not
+            worth measuring.
     """
 
     def __init__(self, data: Any, link: Link, shared: Shared) -> None:
@@ -69,7 +82,14 @@ class Source:
         self._waiting = False  # for the input, with nothing in hand
         self._stopped = False
         self._in_hand: Any = _NOTHING
+        self._clock = shared.stopwatch
         self.read = 0
+        self.waited = 0.0
+
+    @property
+    def total(self) -> int | None:
+        """How many items the input has, if it says."""
+        return length_of(self._data)
 
     @property
     def holds(self) -> bool:
@@ -131,25 +151,28 @@ class Source:
         if not closes:
             await read(iterator)
             return
-        with Cleanup("the input") as cleanup:
+        log = self._shared.log
+        with Cleanup("the input", log) as cleanup:
             try:
                 await read(iterator)
             finally:
                 if self._in_hand is _NOTHING and not isinstance(sys.exception(), Exception):
                     self._link.close_sender()  # what waits for more need not wait for the closing
                 cleanup.begin()
-                await close_iterator(iterator, "the input")  # noqa: ASYNC102 - shielded and bounded since begin()
+                await close_iterator(iterator, "the input", log)  # noqa: ASYNC102 - shielded and bounded since begin()
 
     async def _read_async(self, iterator: Any) -> None:
-        send = self._link.send_nowait
+        send, clock = self._link.send_nowait, self._clock
         while not self._stopped:
             self._waiting = True
+            began = clock()
             try:
                 item = await anext(iterator)
             except StopAsyncIteration:
                 return
             finally:
                 self._waiting = False
+                self.waited += clock() - began
             self.read += 1
             if not send(item):
                 await self._send(item)
@@ -157,8 +180,10 @@ class Source:
                 await self._turn.give_way()
 
     async def _read_sync(self, iterator: Iterable[Any]) -> None:
-        send = self._link.send_nowait
+        send, clock = self._link.send_nowait, self._clock
+        began = clock()
         for item in iterator:
+            self.waited += clock() - began
             self.read += 1
             if not send(item):
                 await self._send(item)
@@ -166,6 +191,7 @@ class Source:
                 await self._turn.give_way()
             if self._stopped:
                 return
+            began = clock()
 
     async def _read_ready(self, iterator: Iterator[Any]) -> None:
         # To read a built-in container runs no code of anybody's: it cannot be slow.

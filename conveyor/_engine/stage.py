@@ -27,7 +27,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from .._context import current_context
 from .._spec import BatchSpec, SingleSpec
 from .._stats import StageStatistics
-from .call import Caller, Tries, kinds_for
+from .call import Caller, Kind, Tries, kinds_for
 from .deliver import Delivery
 from .drive import drive
 from .failures import Failures
@@ -35,35 +35,17 @@ from .host import is_brief
 from .intake import EMPTY, Batches, Intake, Items
 from .keyed import Entry, Keyed
 from .later import Later
+from .log import first_of
 from .outlet import Outlet
 from .signals import Bypass, Failed
+from .times import MANY, SLOW, Times
 from .turn import SLICE
+from .watch import Seat, StageWatch
+from .worker import DONE, IDLE, Counts, Worker
 
 if TYPE_CHECKING:
     from .link import Link
     from .run import Shared
-
-IDLE = math.inf  # position of a worker with nothing in hand: every error is before it
-DONE = -1  # position of a worker whose unit is delivered: no error is before it
-
-
-class Worker:
-    """One task of a stage.
-
-    Attributes:
-        scope: Around all it does; cancelled when an earlier unit has failed.
-        position: Of the unit in hand, or `IDLE`, or `DONE`.
-        suspended: Whether it has been suspended since it last said that it was not.
-        fresh: Whether it has been sent to look, and not been suspended since.
-    """
-
-    __slots__ = ("fresh", "position", "scope", "suspended")
-
-    def __init__(self) -> None:
-        self.scope = CancelScope()
-        self.position: float = IDLE
-        self.suspended = False
-        self.fresh = True
 
 
 class Stage:
@@ -86,9 +68,17 @@ class Stage:
         self.final: Bypass | None = None  # the error that is the last thing to leave the stage
         self.counts = Counts()
         self._inlet = inlet
-        self.outlet = Outlet(link, ordered=shared.ordered, opened=self.look)
         self._caller = caller
+        self.log = caller.log
+        self._clock = caller.clock
+        self._times = caller.times
+        self._watch = None if shared.watch is None else StageWatch(shared.watch, index)
+        # Whether calls are timed here: what is around a function does that by itself.
+        self._bare = caller.times is not None and self._watch is None and caller.is_bare
         self._shared = shared
+        self.outlet = Outlet(
+            link, ordered=shared.ordered, opened=self.look, stuck=self._stuck, watch=self._watch
+        )
         self.kinds = kinds_for(spec, last=index == shared.stages - 1)
         # Whose limit it is, the limit, and what tells how many items have come.
         self.failures: list[tuple[str, Failures, Callable[[], int]]] = [*shared.failures]
@@ -142,7 +132,13 @@ class Stage:
     def statistics(self) -> StageStatistics:
         if self._flowing is not None:  # it is the user's function that asks
             self._catch_up(self._flowing)
-        counts = self.counts
+        counts, caller = self.counts, self._caller
+        busy = [worker for worker in self._workers if DONE < worker.position < IDLE]
+        now = self._clock()
+        times = Times(self._limit) if self._times is None else self._times
+        times.note(now)
+        times.fold()
+        meter = None if self._times is None else caller.meter
         return StageStatistics(
             name=self.spec.name,
             received=self.received,
@@ -150,21 +146,38 @@ class Stage:
             filtered=counts.filtered,
             skipped=counts.skipped,
             failed=counts.failed,
-            retried=self._caller.retried,
+            retried=caller.retried,
             dropped=self._intake.dropped,
             cancelled=counts.cancelled,
-            running=sum(DONE < worker.position < IDLE for worker in self._workers),
+            running=len(busy),
             queued=len(self._inlet) + (self._keyed.set_aside if self._keyed is not None else 0),
-            waiting=self._caller.waiting,
+            filling=self._intake.waiting if isinstance(self._intake, Batches) else 0,
+            waiting=self._held_back,
+            throttled=caller.waiting,
             batches=self._intake.started if isinstance(self._intake, Batches) else 0,
+            slots=self._limit,
+            busy=times.busy,
+            full=times.full,
+            starved=times.starved,
+            blocked=times.blocked,
+            occupied=times.occupied
+            + (sum(now - each.began for each in busy) if self._times is not None else 0.0),
+            held=times.held,
+            throttled_for=0.0 if meter is None else meter.waited,
+            crowded_for=0.0 if self._times is None else caller.crowded,
+            latency=times.latency.statistics(),
         )
+
+    @property
+    def _held_back(self) -> int:
+        """How many results wait for those before them."""
+        order = self.outlet.order
+        held = order.waiting.values() if order is not None else ()
+        return sum(len([*entry]) for entry in held if not isinstance(entry, Event))
 
     def left(self) -> tuple[int, int, int]:
         """Return what an end before its time has left: calls cut off, items not begun, results."""
-        order = self.outlet.order
-        held = order.waiting.values() if order is not None else ()
-        results = sum(len([*entry]) for entry in held if not isinstance(entry, Event))
-        results += len(self.outlet.backlog)
+        results = self._held_back + len(self.outlet.backlog)
         items = len(self._inlet) - self._inlet.bypasses
         if isinstance(self._intake, Batches):
             items += self._intake.waiting
@@ -196,14 +209,22 @@ class Stage:
             if self._group.cancel_scope.cancel_called:
                 return
             if self.final is not None:
-                self.outlet.put(self.final)
+                self.outlet.put(self._admitted, self.final)
             if self.outlet.backlog:
                 self._scope = CancelScope()
                 with self._scope:
                     await self.outlet.flush()
         finally:
+            if self._times is not None:
+                self._times.finish(self._clock())
+            if self.log.debugs:
+                self._log_end()
             self._inlet.arrived = self._inlet.wake  # there is no group any more to spawn in
             self.outlet.link.close_sender()
+
+    def _log_end(self) -> None:
+        now = self.statistics()
+        self.log.debug("%s ends: %d received, %d emitted", self, now.received, now.emitted)
 
     # Workers
 
@@ -223,7 +244,9 @@ class Stage:
         One as a rule, who sends the next: those at work are often back within a turn of the loop,
         and whoever finds nothing was woken in vain.
         """
-        inlet = self._inlet
+        inlet, times = self._inlet, self._times
+        if times is not None and times.is_starved:
+            times.feed(self._clock())
         many = min(many, len(inlet) + (len(self._keyed.ready) if self._keyed is not None else 0))
         if inlet.coming >= many or self._closing or self._is_gate_closed():
             return
@@ -286,6 +309,9 @@ class Stage:
     async def work(self, worker: Worker) -> None:
         """Be a worker of the stage, for as long as there is work."""
         self._inlet.coming -= 1
+        times = self._times
+        if times is not None:
+            times.wake(self._clock())
         with worker.scope:
             try:
                 await checkpoint_if_cancelled()  # it may have been sent for as all is ending
@@ -293,8 +319,14 @@ class Stage:
             except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
                 if DONE < worker.position < IDLE:
                     self.counts.cancelled += 1
+                    if times is not None:
+                        times.occupied += self._clock() - worker.began
+                    if worker.seat is not None:
+                        worker.seat.watch.end(worker.seat, cancelled=True)
                 self._shared.leave(error)
             finally:
+                if times is not None:
+                    times.rest(self._clock())
                 self._workers.discard(worker)
                 if not self._workers:  # the group ends with the last of them
                     self._closing = True
@@ -304,14 +336,20 @@ class Stage:
         taken, link, send = inlet.taken, outlet.link, outlet.link.send_nowait
         order, backlog, plain = outlet.order, outlet.backlog, self.kinds.plain
         window, turn = self._window, self._shared.turn
-        call = self._caller.plan()
+        times, clock, watch = self._times, self._clock, self._watch
+        seat = worker.seat = None if watch is None else Seat(watch)
+        call = self._caller.plan(seat, lambda: self._number_of(worker))
+        bare = self._bare
         if isinstance(intake, Batches):
             call = intake.around(call)
         items = isinstance(intake, Items)
+        flows = items and watch is None
         keyed = self._keyed
         entry: Entry | None = None
         more = True
         turn.begin(worker)
+        real = clock is perf_counter
+        now = worker.began = clock()
         while not self._closing:
             if (
                 backlog
@@ -320,12 +358,16 @@ class Stage:
             ):  # `_is_gate_closed`, without a call
                 if not more:
                     return  # who opens the gate sends others
+                if times is not None and not self._yielding:
+                    times.block(clock())
                 more = await self._sleep(worker, math.inf)
                 continue
+            if times is not None and times.is_blocked:
+                times.unblock(clock())
             if (
-                taken
+                flows
                 and not worker.suspended
-                and items
+                and (taken or inlet.refill())
                 and len(link) < link.size
                 and not inlet.bypasses
                 and (order is None or order.next == self._admitted)
@@ -334,13 +376,16 @@ class Stage:
                 if unit is EMPTY:
                     if perf_counter() > turn.end:
                         await self._give_way()
+                        worker.began = clock()
                     continue
                 position = int(worker.position)
-                number = position - self._passed
+                number = worker.number
             else:
                 # What `Items.take` does, in the place where every item passes.
                 unit = taken.popleft() if taken and items else intake.take()
                 if unit is EMPTY:
+                    if times is not None:
+                        times.is_starved = True
                     if not more:
                         return
                     more = await self._sleep(worker, intake.due)
@@ -353,13 +398,18 @@ class Stage:
                     entry, unit, position = admitted, admitted.item, admitted.position
                 if type(unit) is Bypass:
                     await self._pass_by(position, unit)
+                    worker.began = clock()
                     continue
                 if items:
                     number = position - self._passed
                 else:
                     number = unit.numbers if entry is None else entry.number
+                    worker.began = clock()  # to take it was work as well
                 worker.position = position
+                worker.number = number
                 worker.suspended = False
+                if watch is not None and seat is not None:
+                    watch.begin(seat, position, number)
                 try:
                     result = call(unit) if entry is None else entry.failed or call(unit)
                     if type(result) is CoroutineType:
@@ -367,8 +417,29 @@ class Stage:
                 except Exception as error:
                     result = Failed(error, 1)
 
-            if type(result) not in plain and self.kinds[type(result)] is not None:
-                await Delivery(self, position, number).deliver(unit, result)
+            kind = None if type(result) in plain else self.kinds[type(result)]
+            if times is not None:
+                now = clock()
+                seconds = now - worker.began
+                if not worker.suspended:
+                    times.held += seconds
+                if kind is not None or seat is not None:
+                    if bare and kind is not Kind.GENERATOR and kind is not Kind.AWAIT:
+                        times.latency.add(seconds)
+                elif bare:  # the usual way
+                    worker.began = now
+                    times.calls.append(seconds)
+                    if len(times.calls) >= MANY:
+                        times.fold()
+                else:
+                    worker.began = now
+                    times.occupied += seconds
+            if kind is not None or seat is not None:
+                await Delivery(self, position, number, seat).deliver(unit, result)
+                now = clock()
+                if times is not None:
+                    times.occupied += now - worker.began
+                    worker.began = now
             elif order is None:
                 if backlog or not send(result):
                     backlog.append(result)
@@ -378,18 +449,25 @@ class Stage:
                 order.next = position + 1
                 if order.waiting:
                     outlet.release()
+                    worker.began = clock()
             else:
                 order.waiting[position] = (result,)
+            if watch is not None and seat is not None:
+                watch.end(seat, cancelled=False)
             worker.position = DONE
             if keyed is not None and entry is not None:
                 keyed.done(entry)
             if backlog and not outlet.flushing:
                 await outlet.flush()
+                now = worker.began = clock()
+            if times is None or not real:
+                now = perf_counter()
             if worker.suspended or turn.holder is not worker:
                 turn.holder = worker  # `Turn.begin`, without a call
-                turn.end = perf_counter() + SLICE
-            elif perf_counter() > turn.end:
+                turn.end = now + SLICE
+            elif now > turn.end:
                 await self._give_way()
+                worker.began = clock()
 
     async def _flow(self, worker: Worker, call: Callable[[Any], Any]) -> tuple[Any, Any]:
         """Take items and send their results for as long as nothing but that is to be done.
@@ -402,13 +480,14 @@ class Stage:
         """
         inlet, link, counts = self._inlet, self.outlet.link, self.counts
         popleft, append, plain = inlet.taken.popleft, link.appender(), self.kinds.plain
-        turn = self._shared.turn
+        turn, times = self._shared.turn, self._times
         if turn.holder is not worker:
             turn.begin(worker)
         end = turn.end
-        count = min(len(inlet.taken), link.size - len(link))
+        self._held = held = len(inlet.taken)
+        count = min(held, link.size - len(link))
+        first, whole, now, before = self._admitted, False, 0.0, worker.began
         self._flowing = worker
-        self._held = len(inlet.taken)
         try:
             for _ in repeat(None, count):
                 unit = popleft()
@@ -426,16 +505,41 @@ class Stage:
                     counts.filtered += 1
                 else:
                     return unit, result
-                if perf_counter() > end:
+                now = perf_counter()
+                if now > end:
                     break
+                before = now
+            whole = True
         finally:
             if self._flowing is worker:
                 self._catch_up(worker)
                 self._flowing = None
+            if times is not None and not whole:  # the last is still in hand
+                if self._clock is perf_counter:  # where time is virtual, none passes
+                    times.flow(before - worker.began, int(worker.position) - first, self._bare)
+                    worker.began = before
+                else:
+                    times.flow(0.0, int(worker.position) - first, self._bare)
+        if times is not None:
+            if self._clock is not perf_counter:
+                now = before = worker.began
+            count = held - len(inlet.taken)
+            if now - before > SLOW:  # it tells more than the mean of all
+                times.flow(now - before, 1, self._bare)
+                times.flow(before - worker.began, count - 1, self._bare)
+            else:
+                times.flow(now - worker.began, count, self._bare)
+            worker.began = now
         worker.position = DONE
         if self.outlet.order is not None:
             self.outlet.order.next = self._admitted
         return EMPTY, None
+
+    def _stuck(self, stuck: bool) -> None:
+        """Note that results cannot leave, or that they can again."""
+        times = self._times
+        if times is not None:
+            (times.block if stuck else times.unblock)(self._clock())
 
     def interrupt(self) -> None:
         """End the flow of a worker, if there is one, as what it relies on is about to change."""
@@ -453,12 +557,22 @@ class Stage:
         self._admitted += self._held - taken
         self._held = taken
         worker.position = self._admitted - 1
+        worker.number = self._admitted - 1 - self._passed
         if self.outlet.order is not None:
             self.outlet.order.next = self._admitted - 1
+
+    def _number_of(self, worker: Worker) -> int:
+        """Return the number of the item in hand, of a batch that of the first."""
+        if self._flowing is worker:
+            self._catch_up(worker)
+        return first_of(worker.number)
 
     async def _sleep(self, worker: Worker, due: float) -> bool:
         """Sleep until there may be something to do; false once the input has ended."""
         worker.position = IDLE
+        times, suspended = self._times, worker.suspended
+        if times is not None:
+            times.rest(worker.began)  # which is just now: it has nothing in hand
         try:
             if self._timer is not None and due < self._timer.deadline:
                 self._timer.deadline = due
@@ -472,28 +586,35 @@ class Stage:
             finally:
                 self._timer = None
         finally:
+            if times is not None:
+                worker.began = self._clock()
+                times.wake(worker.began)
             worker.fresh = True
+            # Whether its function suspends is what that tells, and it did not while it slept.
+            worker.suspended = suspended
             self._shared.turn.begin(worker)
 
     # Calls off the usual path
 
-    async def attempt(self, result: Any) -> Any:
-        """Return what `result` is worth, awaited if it can be, or `Failed`."""
+    async def attempt(self, start: Callable[[], Any]) -> Any:
+        """Return what `start` returns, awaited if it can be, or `Failed`."""
+        times, began = self._times, self._clock()
         try:
-            return await result if inspect.isawaitable(result) else result
+            result = start()
+            if inspect.isawaitable(result):
+                result = await result
         except Exception as error:
-            return Failed(error, 1)
+            result = Failed(error, 1)
+        if times is not None and self._bare and self.kinds[type(result)] is not Kind.GENERATOR:
+            times.latency.add(self._clock() - began)
+        return result
 
-    async def call(self, unit: Any) -> Any:
+    async def call(self, unit: Any, seat: Seat | None, number: int) -> Any:
         """Call the function once more, with its tries."""
-        try:
-            result = self._caller.plan()(unit)
-        except Exception as error:
-            return Failed(error, 1)
-        return await self.attempt(result)
+        return await self.attempt(lambda: self._caller.plan(seat, lambda: number)(unit))
 
-    def tries(self, unit: Any) -> Tries:
-        return Tries(self._caller, unit)
+    def tries(self, unit: Any, seat: Seat | None, number: int) -> Tries:
+        return Tries(self._caller, unit, seat, lambda: number)
 
     async def breathe(self, who: object) -> None:
         """Let others run if `who` has worked for long. Sometimes a checkpoint."""
@@ -503,11 +624,16 @@ class Stage:
 
     async def _give_way(self) -> None:
         # Nobody else of this stage may use the time: it is for what has left the stage.
+        times = self._times
         self._yielding += 1
+        if times is not None:
+            times.rest(self._clock())
         try:
             await self._shared.turn.give_way()
         finally:
             self._yielding -= 1
+            if times is not None:
+                times.wake(self._clock())
 
     # Endings
 
@@ -540,15 +666,3 @@ class Stage:
             if worker.position > position:
                 worker.scope.cancel()
         self._shared.cancel_above(self.index)
-
-
-class Counts:
-    """What is counted where it happens; everything else is derived when it is asked for."""
-
-    __slots__ = ("cancelled", "failed", "filtered", "skipped")
-
-    def __init__(self) -> None:
-        self.cancelled = 0
-        self.filtered = 0
-        self.skipped = 0
-        self.failed = 0

@@ -31,6 +31,8 @@ from conveyor import (
     Task,
     batch_task,
     get_current_batch,
+    live,
+    progress,
     resource,
     single_task,
     stop_on_signals,
@@ -713,6 +715,15 @@ async def stopped() -> None:
         assert_type(stream, Stream[int])
         stream.stop(2)
         stream.abort(KeyboardInterrupt())
+
+
+async def watched() -> None:
+    async with live(number(["1"]), total=1) as stream:
+        assert_type(stream, Stream[int])
+    async for result in progress(number(["1"]), interval=1):
+        assert_type(result, int)
+    async with progress(number(["1"])) as stream:
+        assert_type(stream, Stream[int])
 
 
 assert_type((page | rows).stages, tuple[Task[Any, Any, Any], ...])
