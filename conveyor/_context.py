@@ -120,6 +120,8 @@ def check_instruments(values: object) -> None:
     Raises:
         TypeError: If it is none.
     """
+    if type(values) is tuple and not values:  # the usual way
+        return
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise TypeError(f"instruments must be a list of Instrument classes, not {values!r}")
     for value in values:

@@ -162,7 +162,12 @@ class Stream(Generic[Out]):
                         return result.failure  # type: ignore[no-any-return]
                     run.errors_taken += 1
                     break
-                if not await run.wait_result() and not results.refill() and not results.taken:
+                began = run.clock()
+                try:
+                    more = await results.sleep()
+                finally:
+                    run.consumer_waited += run.clock() - began
+                if not more and not results.refill() and not results.taken:
                     break
             await run.done.wait()
         except get_cancelled_exc_class():

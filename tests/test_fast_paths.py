@@ -645,7 +645,7 @@ async def test_what_does_not_suspend_flows(
     ("task", "calls"),
     [
         (batch_task(max_size=2)(listed), 0),
-        (single_task(spread=True)(listed), 100),  # each leaves the flow, and is dealt with slowly
+        (single_task(spread=True)(listed), 99),  # each leaves the flow, and is dealt with slowly
         (single_task(listed), 1),
     ],
     ids=["batches", "spread lists", "lists"],

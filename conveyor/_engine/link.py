@@ -181,6 +181,8 @@ class Link:
 
     def close_sender(self) -> None:
         """Say that nothing more will come. What was sent can still be received."""
+        if self.closed:
+            return
         self.closed = True
         self._sender.close()
         while self.wake():

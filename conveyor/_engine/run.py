@@ -110,6 +110,9 @@ class Run:
         done: Set when nothing of the run is left.
         error: What it ended in, once `done` is set; ``None`` if it came to its end.
         aborted: Whether results that are not delivered yet are given up.
+        clock: What durations are measured with.
+        consumer_waited: Seconds in which the consumer waited for a result.
+        errors_taken: How many errors the consumer has taken from `results`: they are no results.
         input_error: What reading the input failed with, on its way behind all that was read.
         log: Where it logs.
     """
@@ -136,7 +139,7 @@ class Run:
         self.turn = shared.turn
         limit = self.context.max_parallelism
         slots = None if limit is None else Semaphore(limit, fast_acquire=True)
-        self._clock = clock = shared.stopwatch
+        self.clock = clock = shared.stopwatch
         timing = self.context.timing
         self._callers = [
             Caller(
@@ -145,7 +148,7 @@ class Run:
             for spec in specs
         ]
         self.consumer_waited = 0.0
-        self.errors_taken = 0  # of what the consumer has taken: these are no results
+        self.errors_taken = 0
         self._began = clock()
         self._elapsed: float | None = None  # once it is over
         self.results = Link(self.context.buffer_size)
@@ -188,19 +191,20 @@ class Run:
             self.over()
 
     def over(self) -> None:
-        """Say that nothing of the run is left."""
+        """Say that nothing of the run is left. It may be said again."""
+        if self._elapsed is not None:
+            return
+        self._elapsed = self.clock() - self._began
         for link in self._links:
             link.close()
         errors, self._errors = self._errors, []
         for error in errors:
             if error is not self.error:
                 self.log.lost(error)
-        if self._elapsed is None:
-            self._elapsed = self._clock() - self._began
-            if self.log.debugs:
-                self._log_end()
-            if self.watch is not None:
-                self.watch.tell(Instrument.run_ended, self.error)
+        if self.log.debugs:
+            self._log_end()
+        if self.watch is not None:
+            self.watch.tell(Instrument.run_ended, self.error)
         self.done.set()
 
     def _log_end(self) -> None:
@@ -300,14 +304,6 @@ class Run:
         watch = self.watch
         return start(*args) if watch is None else watch.context.run(start, *args)
 
-    async def wait_result(self) -> bool:
-        """Wait for a result on the consumer's behalf; false when there is none to come."""
-        began = self._clock()
-        try:
-            return await self.results.sleep()
-        finally:
-            self.consumer_waited += self._clock() - began
-
     def interrupt(self) -> None:
         """Be ready for one of the functions to read results of its own run."""
         self._stages[-1].interrupt()
@@ -351,7 +347,7 @@ class Run:
             context.execution_mode,
             tuple(stages),
             self._source.total,
-            self._clock,
+            self.clock,
             self.statistics,
         )
 
@@ -367,7 +363,7 @@ class Run:
             total=source.total,
             read=source.read,
             delivered=results.sent - len(results) - self.errors_taken,
-            elapsed=self._clock() - self._began if elapsed is None else elapsed,
+            elapsed=self.clock() - self._began if elapsed is None else elapsed,
             input_waited=source.waited if timing else 0.0,
             consumer_waited=self.consumer_waited if timing else 0.0,
             execution_mode=str(self.context.execution_mode),

@@ -368,6 +368,7 @@ class Stage:
                 flows
                 and not worker.suspended
                 and (taken or inlet.refill())
+                and len(taken) > 1  # else it is not worth it
                 and len(link) < link.size
                 and not inlet.bypasses
                 and (order is None or order.next == self._admitted)
