@@ -60,8 +60,8 @@ class Instrument:
 
     Every method is called in the event loop of the run, in the middle of its work, so it has to
     be quick, and must not wait. If one raises an exception, that is logged, and the instrument is
-    told no more; the run goes on. Where a run is watched, each call is told of, so
-    an item costs a few microseconds more at every stage.
+    told no more; the run goes on. A run that is watched takes no short cuts, so an item costs
+    some ten microseconds more at every stage.
 
     Stages are numbered from 0. Items are named by their numbers at the stage, as in error
     notes: counted from 0 in the order in which the stage received them. The ``n``-th result that

@@ -71,7 +71,7 @@ class StageStatistics:
         full: Seconds, of these, in which no slot was free.
         starved: Seconds in which nothing ran, as there was no input.
         occupied: Seconds of all calls together, each from its first try to the moment when its
-            results left the slot: ``occupied / busy`` slots were in use when the stage was busy.
+            results left the slot: so ``occupied / elapsed`` slots were in use on average.
         held: Seconds, of these, of calls that never waited: nothing else could run meanwhile.
         throttled_for: Seconds, of these, in which calls waited for their ``rate_limit``.
         crowded_for: Seconds, of these, in which calls waited as ``max_parallelism`` others ran.

@@ -252,7 +252,7 @@ def test_one_signal_finishes_what_is_inside(
     assert line(process.stderr) == STOPPING.format(sent.name)
     assert not (tmp_path / "out.jsonl").exists()
     os.write(gate[1], b".")
-    assert (rest(process.stdout), rest(process.stderr), code(process)) == ("", "", 128 + sent)
+    assert (rest(process.stdout), rest(process.stderr), code(process)) == ("", "", 130)
     assert (tmp_path / "out.jsonl").read_text() == "1\n2\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["failed.jsonl", "out.jsonl"]
 
@@ -272,7 +272,7 @@ def test_a_second_signal_aborts(
     process.send_signal(signal.SIGINT)
     assert line(process.stderr) == STOPPING.format("SIGINT")
     process.send_signal(signal.SIGTERM)
-    assert (rest(process.stdout), rest(process.stderr), code(process)) == ("", "", 143)
+    assert (rest(process.stdout), rest(process.stderr), code(process)) == ("", "", 130)
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
     assert (tmp_path / "out.jsonl").read_text() == "old"
 

@@ -24,7 +24,7 @@ from conveyor import (
     batch_task,
     single_task,
 )
-from conveyor._engine.times import MANY, Times
+from conveyor._engine.times import MANY, SLOW, Times
 
 # --- the books alone
 
@@ -110,10 +110,20 @@ def test_many_calls_are_added_up_at_once() -> None:
 @pytest.mark.parametrize("calls", [True, False])
 def test_a_flow_counts_with_its_mean(calls: bool) -> None:
     times = Times(1)
-    times.flow(4, 2, calls)
-    times.flow(0, 0, calls)  # with the first in hand
+    times.flow(4, 2, 0, calls)
     assert (times.occupied, times.held) == (4, 4)
     assert (times.latency.count, times.latency.longest) == ((2, 2) if calls else (0, 0))
+
+
+def test_the_last_of_a_flow_counts_alone_if_it_was_slow() -> None:
+    times = Times(1)
+    times.flow(10, 3, 9, True)  # nothing is known of the others but that they took 1 at most
+    assert (times.latency.count, times.latency.longest, times.latency.shortest) == (3, 9, 0.5)
+    times.flow(0.125, 2, SLOW, True)
+    times.flow(10, 3, 9, True)
+    assert times.latency.longest == 10 - 2 * 0.0625
+    times.flow(20, 1, 1, True)  # alone it is known
+    assert (times.latency.longest, times.latency.count, times.held) == (20, 9, 40.125)
 
 
 # --- runs on virtual time

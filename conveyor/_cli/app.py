@@ -9,9 +9,7 @@ import click
 from .check import check
 from .graph import graph
 from .messages import say
-from .run import USAGE, run
-
-INTERRUPTED = 130
+from .run import INTERRUPTED, USAGE, run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)

@@ -38,6 +38,7 @@ DONE = 0
 FAILED = 1
 USAGE = 2
 DONE_WITH_FAILURES = 3
+INTERRUPTED = 130
 CLOSED_OUTPUT = 141  # what a shell shows of a process that SIGPIPE has ended
 
 
@@ -79,7 +80,7 @@ Exit codes:
     1  failed
     2  usage: an option, the pipeline, or a file that cannot be opened
     3  done, but for items that failed or lines that were left out
-  130  interrupted by Ctrl-C (143: by SIGTERM)
+  130  interrupted, by Ctrl-C or SIGTERM
   141  nobody reads the output any more
 """,
 )
@@ -212,7 +213,7 @@ def _run(options: Options, data: dict[str, Any], stack: ExitStack) -> int:
                 backend_options={"use_uvloop": True} if options.uvloop else {},
             )
     except AbortedError:
-        return 128 + (work.signal or 0)
+        return INTERRUPTED
     except ClosedOutputError:
         return CLOSED_OUTPUT
     finally:
@@ -227,7 +228,7 @@ def _run(options: Options, data: dict[str, Any], stack: ExitStack) -> int:
         where = f", see {options.failures}" if letters is not None else ""
         say(f"{items_failed} failed{where}")
     if work.signal is not None:
-        return 128 + work.signal
+        return INTERRUPTED
     return DONE_WITH_FAILURES if failed or bad_lines.count else DONE
 
 

@@ -38,7 +38,7 @@ from .later import Later
 from .log import first_of
 from .outlet import Outlet
 from .signals import Bypass, Failed
-from .times import MANY, SLOW, Times
+from .times import MANY, Times
 from .turn import SLICE
 from .watch import Seat, StageWatch
 from .worker import DONE, IDLE, Counts, Worker
@@ -104,6 +104,7 @@ class Stage:
         self._admitted = 0
         self._passed = 0  # of these, what only passes the stage by
         self._flowing: Worker | None = None
+        self._interrupted = 0.0  # when a flow was, last
         self._held = 0  # how many items were taken from the link and not begun, when it caught up
         self._timer: CancelScope | None = None  # of a worker that sleeps until a batch is due
         self._yielding = 0  # workers that let other stages run
@@ -487,7 +488,7 @@ class Stage:
         end = turn.end
         self._held = held = len(inlet.taken)
         count = min(held, link.size - len(link))
-        first, whole, now, before = self._admitted, False, 0.0, worker.began
+        first, whole = self._admitted, False
         self._flowing = worker
         try:
             for _ in repeat(None, count):
@@ -506,30 +507,24 @@ class Stage:
                     counts.filtered += 1
                 else:
                     return unit, result
-                now = perf_counter()
-                if now > end:
+                if perf_counter() > end:
                     break
-                before = now
             whole = True
         finally:
             if self._flowing is worker:
                 self._catch_up(worker)
                 self._flowing = None
             if times is not None and not whole:  # the last is still in hand
-                if self._clock is perf_counter:  # where time is virtual, none passes
-                    times.flow(before - worker.began, int(worker.position) - first, self._bare)
-                    worker.began = before
-                else:
-                    times.flow(0.0, int(worker.position) - first, self._bare)
+                earlier = int(worker.position) - first
+                if earlier:
+                    until = self._interrupted if worker.suspended else self._clock()
+                    seconds = times.quick(earlier, until - worker.began)
+                    times.flow(seconds, earlier, 0.0, self._bare)
+                    worker.began += seconds
         if times is not None:
-            if self._clock is not perf_counter:
-                now = before = worker.began
-            count = held - len(inlet.taken)
-            if now - before > SLOW:  # it tells more than the mean of all
-                times.flow(now - before, 1, self._bare)
-                times.flow(before - worker.began, count - 1, self._bare)
-            else:
-                times.flow(now - worker.began, count, self._bare)
+            now = self._clock()
+            late = now - end if self._clock is perf_counter else 0.0
+            times.flow(now - worker.began, held - len(inlet.taken), late, self._bare)
             worker.began = now
         worker.position = DONE
         if self.outlet.order is not None:
@@ -546,6 +541,7 @@ class Stage:
         """End the flow of a worker, if there is one, as what it relies on is about to change."""
         worker, self._flowing = self._flowing, None
         if worker is not None:
+            self._interrupted = self._clock()
             worker.suspended = True
             self._catch_up(worker)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from .sketch import Sketch
 
-SLOW = 0.0001  # seconds: a call in a flow that takes longer is added by itself
+SLOW = 0.0001  # seconds: a call that ends a flow so late is added by itself
 MANY = 1024  # durations that are kept before they are added up: so that is cheaper
 
 
@@ -25,6 +27,7 @@ class Times:
         occupied: Seconds of all units that are done, but for those.
         held: Seconds, of all, of units that never waited.
         latency: How long the tries took, but for those.
+        usual: How long a unit took in the last flow in which none was slow.
     """
 
     __slots__ = (
@@ -41,6 +44,7 @@ class Times:
         "occupied",
         "since",
         "starved",
+        "usual",
     )
 
     def __init__(self, slots: float) -> None:
@@ -51,6 +55,7 @@ class Times:
         self.busy = self.full = self.starved = self.blocked = 0.0
         self.occupied = self.held = 0.0
         self.calls: list[float] = []
+        self.usual = inf
         self.latency = Sketch()
 
     def note(self, now: float) -> None:
@@ -102,15 +107,33 @@ class Times:
         self.note(now)
         self.is_blocked = self.is_starved = False
 
-    def flow(self, seconds: float, count: int, calls: bool) -> None:
-        """Add units that one worker did one after the other, in so many seconds, without a wait.
+    def flow(self, seconds: float, count: int, late: float, calls: bool) -> None:
+        """Add units that one worker did one after the other, without a wait.
 
-        `calls` says whether each was one call, that is to be added here.
+        To look at the clock between two of them would cost more than all else that is
+        measured. So they count with their mean, unless the last of them was slow.
+
+        Args:
+            seconds: How long they took together.
+            count: How many they are, at least one.
+            late: For how long at least the last of them has run, if that is known.
+            calls: Whether each was one call, that is to be added here.
         """
         self.occupied += seconds
         self.held += seconds
-        if calls and count:
-            self.latency.add(seconds / count, count)
+        if not calls:
+            return
+        if late > SLOW and count > 1:
+            rest = self.quick(count - 1, seconds - late)
+            self.latency.add(rest / (count - 1), count - 1)
+            self.latency.add(seconds - rest)
+        else:
+            self.usual = seconds / count
+            self.latency.add(self.usual, count)
+
+    def quick(self, count: int, most: float) -> float:
+        """Return how long units of a flow took that were not slow, going by those before."""
+        return min(self.usual * count, most)
 
     def fold(self) -> None:
         """Add up the `calls`."""

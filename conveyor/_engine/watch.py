@@ -22,6 +22,8 @@ class Watch:
         self._log = log
         self.context: Context = copy_context()
         self._instruments: list[Instrument] = []
+        # Who wants to be told of an event, and how: found out when it first happens.
+        self._told: dict[Callable[..., None], list[tuple[Instrument, Callable[..., None]]]] = {}
 
     def make(self, made: Sequence[MakesInstrument], info: RunInfo) -> None:
         """Make the instruments.
@@ -40,12 +42,18 @@ class Watch:
             self._instruments.append(instrument)
 
     def tell(self, event: Callable[..., None], *args: Any, **named: Any) -> None:
-        """Call the method of that name, a function of `Instrument`, of every instrument."""
-        for instrument in [*self._instruments]:
+        """Call `event`, a method of `Instrument`, of every instrument that has one of its own."""
+        told = self._told.get(event)
+        if told is None:
+            methods = [(each, getattr(each, event.__name__)) for each in self._instruments]
+            told = [pair for pair in methods if getattr(pair[1], "__func__", None) is not event]
+            self._told[event] = told
+        for instrument, method in told:
             try:
-                getattr(instrument, event.__name__)(*args, **named)
+                method(*args, **named)
             except Exception as error:
                 self._instruments.remove(instrument)
+                self._told = {}
                 message = "%r failed in %s, and is told no more"
                 self._log.error(message, instrument, event.__name__, error=error)
 
