@@ -16,8 +16,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from conveyor._engine import host
 from conveyor._engine.drive import drive
-from conveyor._engine.host import naps
 
 Work = Coroutine[Any, Any, None]
 Way = Callable[[Work], Work]
@@ -634,7 +634,7 @@ async def test_no_error_of_a_future_is_held_by_a_cycle(way: Way) -> None:
 
 
 async def test_a_nap_may_be_woken_and_cancelled_before_its_task_is_suspended() -> None:
-    nap = naps()()
+    nap = host.naps()()
 
     async def sleep() -> None:
         await nap
@@ -646,3 +646,25 @@ async def test_a_nap_may_be_woken_and_cancelled_before_its_task_is_suspended() -
     with anyio.CancelScope() as scope:
         await drive(sleep(), suspended)
     assert nap.woken
+
+
+@pytest.mark.backends("trio")
+async def test_a_nap_is_not_interrupted_before_its_task_sleeps() -> None:
+    trio = pytest.importorskip("trio")
+    seen: list[bool] = []
+
+    class Lowlevel:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(trio.lowlevel, name)
+
+        def current_task(self) -> Any:
+            seen.append(trio.lowlevel.currently_ki_protected())
+            return trio.lowlevel.current_task()
+
+    host.protect()
+    nap = host._TrioNap(Lowlevel())
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await nap
+    assert seen == [True]
+    assert not nap.woken

@@ -80,11 +80,12 @@ def protect(*functions: Callable[..., Any]) -> None:
     """Keep trio from raising `KeyboardInterrupt` in the middle of these functions' tasks.
 
     It would come out wrapped in groups, or not at all. So it is the main task that gets
-    it, as on asyncio. What the functions call is protected with them.
+    it, as on asyncio. What the functions call is protected with them, and so is every nap: the
+    consumer's task, where it is awaited as well, is interrupted while it sleeps, not before.
     """
     trio = _trio()
     if trio is not None:
-        for function in functions:
+        for function in (*functions, _TrioNap.__await__):
             trio.lowlevel.enable_ki_protection(function)
 
 
