@@ -36,6 +36,7 @@ from conveyor import (
     get_current_batch,
     single_task,
 )
+from conveyor._engine import turn
 
 
 def told(batch: list[Any]) -> tuple[Any, ...]:
@@ -634,8 +635,14 @@ async def test_an_idle_task_does_not_wait_for_who_waits_for_the_clock() -> None:
 
 
 @pytest.mark.virtual_time
+@pytest.mark.parametrize("hurried", [False, True])
 @pytest.mark.parametrize("buffer_size", [1, 5, 100])
-async def test_under_high_load_batches_are_full(buffer_size: int) -> None:
+async def test_under_high_load_batches_are_full(
+    buffer_size: int, hurried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if hurried:  # who reads lets others run after every third item
+        ticks = itertools.count()
+        monkeypatch.setattr(turn, "perf_counter", lambda: next(ticks) * turn.SLICE / 3)
     diary = Diary(seconds=1)
     task = batch_task(max_size=30, flush_when_idle=True)(diary).with_context(
         buffer_size=buffer_size

@@ -75,6 +75,11 @@ class Hints(Protocol):
         """Whether the input ends because the stream was told to stop."""
         ...
 
+    @property
+    def is_let_run(self) -> bool:
+        """Whether others, who may have more to give, only let this one run."""
+        ...
+
     def see_to(self, due: float) -> None:
         """See that a worker looks for a batch at `due`, if one is free."""
         ...
@@ -277,7 +282,7 @@ class Batches:
         if self._seen != self.received:
             self._seen = self.received
             self._quiet = 0
-        if self._quiet < QUIET:
+        if self._quiet < QUIET or self._hints.is_let_run:
             self._quiet += 1
             self._letting = True
             return None

@@ -274,6 +274,11 @@ class Stage:
         """Whether the input ends because the stream was told to stop."""
         return self._shared.stopped
 
+    @property
+    def is_let_run(self) -> bool:
+        """Whether others, who may have more to give, only let this one run."""
+        return self._shared.turn.waiting > self._yielding
+
     def _is_gate_closed(self) -> bool:
         """Say whether no unit may be started.
 

@@ -21,9 +21,10 @@ class Turn:
     Attributes:
         holder: Who has worked last.
         end: When its slice is over, a time of `perf_counter`.
+        waiting: How many let others run, and have more to give.
     """
 
-    __slots__ = ("_hops", "end", "holder")
+    __slots__ = ("_hops", "end", "holder", "waiting")
 
     def __init__(self, hops: int) -> None:
         # Checkpoints in which an item gets from the source to the consumer: one a link, and
@@ -31,6 +32,7 @@ class Turn:
         self._hops = hops
         self.end = 0.0
         self.holder: object = None
+        self.waiting = 0
 
     def begin(self, holder: object) -> None:
         """Note that `holder` works from now on."""
@@ -47,6 +49,10 @@ class Turn:
     async def give_way(self) -> None:
         """Let what has been made travel on, and begin another slice. A checkpoint."""
         holder = self.holder
-        for _ in range(self._hops):
-            await checkpoint()
+        self.waiting += 1
+        try:
+            for _ in range(self._hops):
+                await checkpoint()
+        finally:
+            self.waiting -= 1
         self.begin(holder)
