@@ -14,6 +14,8 @@ from ._instrument import Instrument
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from anyio import Event
+
     from ._instrument import MakesInstrument
 
 
@@ -128,8 +130,41 @@ def check_instruments(values: object) -> None:
         check_instrument(value)
 
 
+class Stop:
+    """Whether a run was told to stop, for those who ask and for those who wait."""
+
+    __slots__ = ("_event", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._event: Event | None = None  # there once somebody waits
+
+    def set(self) -> None:
+        self.is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        from anyio import Event, lowlevel  # to describe needs no event loop
+
+        if self.is_set:
+            await lowlevel.checkpoint()
+            return
+        if self._event is None:
+            self._event = Event()
+        await self._event.wait()
+
+
+class _OfARun:
+    """What a run's own context has beside the fields, which are its settings."""
+
+    __slots__ = ("_stop",)
+
+    _stop: Stop
+
+
 @dataclass(frozen=True)
-class PipelineContext:
+class PipelineContext(_OfARun):
     """The settings of one run, and a dict that its tasks share.
 
     Attributes:
@@ -173,6 +208,46 @@ class PipelineContext:
             raise TypeError(f"timing must be True or False, not {self.timing!r}")
         check_instruments(self.instruments)
 
+    def for_a_run(self, pipeline_id: str) -> PipelineContext:
+        """Return a copy that is a run's own. The fields were checked before."""
+        context = object.__new__(PipelineContext)
+        vars(context).update(vars(self), pipeline_id=pipeline_id, data=dict(self.data))
+        object.__setattr__(context, "_stop", Stop())
+        return context
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to a run."""
+        return vars(self)
+
+    @property
+    def stop_order(self) -> Stop:
+        """That of the run, for the engine."""
+        return self._stop
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was told to stop, with `Stream.stop` or by a signal.
+
+        False in a context that is not a run's own. It may be read in a worker thread.
+        """
+        return hasattr(self, "_stop") and self._stop.is_set
+
+    async def wait_stopping(self) -> None:
+        """Wait until the run is told to stop. A checkpoint.
+
+        An input that may wait for long waits for this beside it, and then ends by itself. A run
+        that ends otherwise never tells: what waits in one of its tasks is cancelled with it.
+
+        Raises:
+            RuntimeError: If this context is not a run's own: `get_current_context` gives that.
+        """
+        if not hasattr(self, "_stop"):
+            raise RuntimeError(
+                "only the context of a run can be waited for: call get_current_context() in a "
+                "task function or in the input"
+            )
+        await self._stop.wait()
+
 
 SETTINGS = frozenset(f.name for f in fields(PipelineContext))
 
@@ -201,5 +276,8 @@ current_context: ContextVar[PipelineContext | None] = ContextVar("conveyor_conte
 
 
 def get_current_context() -> PipelineContext | None:
-    """Return the context of the run in whose task function this is called, else ``None``."""
+    """Return the context of the run in whose task function or input this is called.
+
+    ``None`` outside of a run.
+    """
     return current_context.get()

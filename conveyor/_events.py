@@ -6,9 +6,12 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ._instrument import Instrument, RunInfo
+
+if TYPE_CHECKING:
+    from ._failure import Failure
 
 Event: TypeAlias = dict[str, Any]
 
@@ -155,6 +158,9 @@ class Recorder(Instrument):
         for event in call.held:
             self._write(event)
         self._count(now, at_once=self._ended)
+
+    def failure_delivered(self, failure: Failure[Any]) -> None:
+        """It has no place among the results of the last stage, and its call is marked already."""
 
     def run_ended(self, error: BaseException | None) -> None:
         if self._over:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from ._context import ExecutionMode
+    from ._failure import Failure
     from ._stats import StreamStatistics
 
 
@@ -109,7 +110,8 @@ class Instrument:
     def items_settled(self, stage: int, items: Sequence[int]) -> None:
         """Nothing more comes of these items: all their results, if any, have left the stage.
 
-        What is cut off, or comes after the error that ends the run, is never settled.
+        So it is told of what a batch task with ``drop_remainder`` drops. What is cut off, or comes
+        after the error that ends the run, is never settled.
         """
 
     def items_failed(
@@ -122,7 +124,15 @@ class Instrument:
         """
 
     def result_delivered(self) -> None:
-        """The consumer has got the next result of the last stage. Of failures it is not told."""
+        """The consumer has got the next result of the last stage, or a `Failure`."""
+
+    def failure_delivered(self, failure: Failure[Any]) -> None:
+        """The consumer has got a `Failure`. Unless it is overridden, it calls `result_delivered`.
+
+        To tell the two apart matters where results are counted: a failure has passed the stages
+        behind the one that it comes from, and is not a result of theirs.
+        """
+        self.result_delivered()
 
     def run_ended(self, error: BaseException | None) -> None:
         """Nothing of the run is left. `error` is what it ended in, ``None`` if all went well.

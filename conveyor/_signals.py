@@ -6,14 +6,14 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
+from functools import partial
 from signal import Signals
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from anyio import CancelScope, create_task_group, open_signal_receiver
+from anyio import open_signal_receiver
 
-from ._engine.block import leave
-from ._engine.later import Later
+from ._engine.companion import Companion
 from ._spec import check_seconds
 from ._stream import Stream
 
@@ -82,16 +82,14 @@ class _StoppingOnSignals(AbstractAsyncContextManager[Stream[Out]]):
         self._stream = stream
         self._signals = signals
         self._timeout = timeout
-        self._group = create_task_group()
-        self._watching = CancelScope()
+        self._watching: Companion | None = None
         self._handlers = ExitStack()
 
     async def __aenter__(self) -> Stream[Out]:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("stop_on_signals works in the main thread: no other gets signals")
         received = self._receive()
-        await self._group.__aenter__()
-        self._group.start_soon(Later, self._watch, received, name="conveyor signals")
+        self._watching = Companion(partial(self._watch, received), "conveyor signals")
         return self._stream
 
     async def __aexit__(
@@ -99,10 +97,10 @@ class _StoppingOnSignals(AbstractAsyncContextManager[Stream[Out]]):
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
-        self._watching.cancel()
+    ) -> None:
+        assert self._watching is not None
         with self._handlers:
-            return await leave(self._group, exc_type, exc, traceback)  # noqa: ASYNC102 - it is about to end
+            await self._watching.end()  # noqa: ASYNC102 - shielded, and it is about to end
 
     def _receive(self) -> AsyncIterator[Signals]:
         """Wait for signals, until `_handlers` is closed: then all is as it was before."""
@@ -118,15 +116,14 @@ class _StoppingOnSignals(AbstractAsyncContextManager[Stream[Out]]):
         return received
 
     async def _watch(self, received: AsyncIterator[Signals]) -> None:
-        with self._watching:
-            await anext(received)
-            self._stream.stop(self._timeout)
-            number = await anext(received)
-            if number == Signals.SIGINT:
-                self._stream.abort(KeyboardInterrupt())
-            else:
-                self._stream.abort(SystemExit(128 + number))
-            self._handlers.close()
+        await anext(received)
+        self._stream.stop(self._timeout)
+        number = await anext(received)
+        if number == Signals.SIGINT:
+            self._stream.abort(KeyboardInterrupt())
+        else:
+            self._stream.abort(SystemExit(128 + number))
+        self._handlers.close()
 
 
 _Handler = Callable[[int, Any], Any] | int | signal.Handlers | None

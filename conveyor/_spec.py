@@ -40,7 +40,7 @@ def check_seconds(name: str, value: object, *, zero: bool, none: bool) -> None:
         raise ValueError(f"{name} must be {allowed}, not {value!r}")
 
 
-def _check_bool(name: str, value: object, *, none: bool = False) -> None:
+def check_bool(name: str, value: object, *, none: bool = False) -> None:
     if not isinstance(value, bool) and not (value is None and none):
         allowed = "True, False or None" if none else "True or False"
         raise TypeError(f"{name} must be {allowed}, not {value!r}")
@@ -194,9 +194,9 @@ class Spec:
             raise TypeError(f"a task is made of a function, not of {self.func!r}")
         check_count("retry_attempts", self.retry_attempts)
         check_seconds("retry_delay", self.retry_delay, zero=True, none=False)
-        _check_bool("retry_exponential_backoff", self.retry_exponential_backoff)
+        check_bool("retry_exponential_backoff", self.retry_exponential_backoff)
         check_seconds("retry_max_delay", self.retry_max_delay, zero=True, none=False)
-        _check_bool("retry_jitter", self.retry_jitter)
+        check_bool("retry_jitter", self.retry_jitter)
         _check_retry_on(self.retry_on)
         check_seconds("timeout", self.timeout, zero=False, none=True)
         handler = self.error_handler
@@ -217,7 +217,7 @@ class Spec:
                 "error_handler: as it is, the first failure ends the run"
             )
         _check_executor(self.executor, self.func)
-        _check_bool("abandon_on_cancel", self.abandon_on_cancel)
+        check_bool("abandon_on_cancel", self.abandon_on_cancel)
         if self.abandon_on_cancel and self.executor in (None, "interpreter"):
             raise ValueError(
                 "abandon_on_cancel=True is for calls in threads, processes and executors, "
@@ -260,7 +260,7 @@ class SingleSpec(Spec):
         hint = ": that is for batch tasks" if self.on_error == "skip_batch" else ""
         choices = ("fail", "skip_item", "emit_failure")
         _check_choice("on_error", self.on_error, choices, hint)
-        _check_bool("spread", self.spread, none=True)
+        check_bool("spread", self.spread, none=True)
         if self.key is not None and not callable(self.key):
             raise TypeError(f"key must be a function of the item, or None, not {self.key!r}")
         if inspect.iscoroutinefunction(self.key):
@@ -298,8 +298,8 @@ class BatchSpec(Spec):
                 f"max_size={self.max_size}"
             )
         check_seconds("max_wait", self.max_wait, zero=True, none=True)
-        _check_bool("drop_remainder", self.drop_remainder)
-        _check_bool("flush_when_idle", self.flush_when_idle)
+        check_bool("drop_remainder", self.drop_remainder)
+        check_bool("flush_when_idle", self.flush_when_idle)
         _check_max_weight(self.max_weight)
         _check_item_function("weight", self.weight)
         _check_item_function("by", self.by)

@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
-from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
 
-from anyio import (
-    BusyResourceError,
-    CancelScope,
-    ClosedResourceError,
-    create_task_group,
-    get_cancelled_exc_class,
-)
-from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
+from anyio import BusyResourceError, ClosedResourceError, get_cancelled_exc_class
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from ._context import PipelineContext, check_instrument
 from ._engine import host
-from ._engine.block import leave
-from ._engine.later import Later
+from ._engine.cleanup import wait_to_end
 from ._engine.link import Link
 from ._engine.run import Run
 from ._engine.signals import Bypass
@@ -31,7 +22,7 @@ from ._engine.source import check_source, length_of
 from ._engine.turn import Turn
 from ._errors import EmptyInputError, StreamConsumedError
 from ._instrument import Instrument, MakesInstrument
-from ._spec import Spec, check_seconds
+from ._spec import Spec, check_bool, check_seconds
 from ._stats import StageStatistics, StreamStatistics
 
 Out = TypeVar("Out", covariant=True)
@@ -39,8 +30,8 @@ Out = TypeVar("Out", covariant=True)
 
 class _State(Enum):
     NEW = "not started"
-    BACKGROUND = "running"  # in a task of the loop, tied to this object
-    BLOCK = "running in its block"  # in a task group of `async with`
+    RUNNING = "running"  # tied to this object, and to whoever waits for its next result
+    BLOCK = "running in its block"  # tied to this object, and to the block
     OVER = "over"
 
 
@@ -64,7 +55,6 @@ class Stream(Generic[Out]):
         "_cancel_soon",
         "_context",
         "_data",
-        "_group",
         "_reading",
         "_results",
         "_run",
@@ -81,7 +71,6 @@ class Stream(Generic[Out]):
         self._context = context
         self._run: Run | None = None
         self._abort_error: BaseException | None = None  # until there is a run
-        self._group: TaskGroup | None = None
         self._cancel_soon: Any = None
         self._reading = False
         # The run's, while results may be taken without a look at the state; else None.
@@ -159,6 +148,8 @@ class Stream(Generic[Out]):
                         return result  # type: ignore[no-any-return]  # links carry anything
                     results.bypasses -= 1
                     if result.error is None:
+                        if run.watch is not None:
+                            run.watch.tell(Instrument.failure_delivered, result.failure)
                         return result.failure  # type: ignore[no-any-return]
                     run.errors_taken += 1
                     break
@@ -171,7 +162,7 @@ class Stream(Generic[Out]):
                     break
             await run.done.wait()
         except get_cancelled_exc_class():
-            if self._state is _State.BACKGROUND:
+            if self._state is _State.RUNNING:
                 self._reading = False
                 await self._end()  # noqa: ASYNC102 - shielded, and clean-up inside has its bound
             raise
@@ -179,22 +170,18 @@ class Stream(Generic[Out]):
             self._reading = False
         return self._finish(run)
 
-    def _start(self) -> Run:
-        """Host the run in the background."""
-        if self._state is _State.OVER:
+    def _start(self, state: _State = _State.RUNNING) -> Run:
+        """Host the run in a background task."""
+        if self._state is not _State.NEW:
             raise StreamConsumedError
-        run = self._make_run()
-        self._cancel_soon = run.within(host.start, run.main, run.cancel, run.over)
-        self._state = _State.BACKGROUND
-        return run
-
-    def _make_run(self) -> Run:
         host.require_loop()
         self._run = run = Run(self._specs, self._data, self._context)
         self._data = None
         if self._abort_error is not None:
             run.abort(self._abort_error)
             self._abort_error = None
+        self._cancel_soon = run.within(host.start, run.main, run.cancel, run.over, "conveyor run")
+        self._state = state
         return run
 
     def _finish(self, run: Run) -> NoReturn:
@@ -231,26 +218,35 @@ class Stream(Generic[Out]):
 
     # Ending
 
-    def stop(self, timeout: float | None = None) -> None:
+    def stop(self, timeout: float | None = None, *, interrupt_input: bool = True) -> None:
         """Stop reading the input; what is inside is finished and delivered, then the stream ends.
 
         A batch that is being filled is processed as soon as no item of those inside can join it.
         Before the stream is started this leaves nothing to run, and when it is over it does
         nothing. May be called from anywhere in the event loop, also from inside a task.
 
+        From now on `PipelineContext.stopping` is true, for the input as for the tasks.
+
         Args:
             timeout: Seconds from now, after which what is not done is cancelled. The stream then
                 ends normally as well, after what had left the last task by then; what was given
                 up is logged as a warning, and `statistics` tell of it. ``None`` (the default)
                 means no limit. Of several calls the earliest time counts.
+            interrupt_input: What becomes of an async input that is being waited for. True (the
+                default) cancels it, which loses what it has taken from elsewhere and not given
+                yet. False lets it finish that one read, and what it gives is processed; a
+                second call with true cancels it then. An input that may wait for long should
+                look at `PipelineContext.stopping`, or wait for `PipelineContext.wait_stopping`
+                beside what it waits for.
 
         Raises:
-            TypeError: If `timeout` is no number.
-            ValueError: If it is below 0.
+            TypeError: If `timeout` is not a number, or `interrupt_input` not a bool.
+            ValueError: If `timeout` is below 0.
         """
         check_seconds("timeout", timeout, zero=True, none=True)
+        check_bool("interrupt_input", interrupt_input)
         if self._run is not None:
-            self._run.stop(timeout)
+            self._run.stop(timeout, interrupt_input=interrupt_input)
         else:
             self._data = ()
 
@@ -281,8 +277,17 @@ class Stream(Generic[Out]):
     async def aclose(self) -> None:
         """End the run: nothing more is delivered, and nothing is left when this returns.
 
-        A checkpoint. It may be called more than once, and from any task.
+        A checkpoint. It may be called more than once, and from any task outside the run.
+
+        Raises:
+            RuntimeError: If it is called by a task function or by the input of this run, which
+                would wait for itself. `stop` and `abort` may be called there.
         """
+        if self._run is not None and self._run.is_around():
+            raise RuntimeError(
+                "aclose() waits for the end of the run, and is called inside the run, which "
+                "cannot end before this call has: use stop() or abort() there"
+            )
         await self._end()
         await checkpoint()
 
@@ -293,30 +298,25 @@ class Stream(Generic[Out]):
             self._data = None
             return
         run.cancel()
-        with CancelScope(shield=True):  # short: clean-up inside has its own bound
-            await run.done.wait()
+        if run.is_around():
+            return  # the caller is a part of the run, which cannot end before it has
+        await wait_to_end(run.done)
         if not self._reading and run.error is not None:
             run.log.lost(run.error)
             run.error = None
 
     def __del__(self) -> None:
-        if self._state is _State.BACKGROUND:
+        if self._state is _State.RUNNING or self._state is _State.BLOCK:
             self._cancel_soon()
 
     async def __aenter__(self) -> Stream[Out]:
-        """Start the run in a task group of the block.
+        """Start the run, and tie it to the block.
 
         Raises:
             StreamConsumedError: If the stream has been started or closed before.
             RuntimeError: If no event loop is running.
         """
-        if self._state is not _State.NEW:
-            raise StreamConsumedError
-        run = self._make_run()
-        self._group = create_task_group()
-        await self._group.__aenter__()
-        run.within(partial(self._group.start_soon, name="conveyor run"), Later, run.main)
-        self._state = _State.BLOCK
+        self._start(_State.BLOCK)
         return self
 
     async def __aexit__(
@@ -324,22 +324,29 @@ class Stream(Generic[Out]):
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
-        """End the run and wait until all of it is over. The body's exception passes as it is."""
-        run, group = self._run, self._group
+    ) -> None:
+        """End the run and wait until all of it is over. The body's exception passes as it is.
+
+        A checkpoint, if the body has raised nothing.
+
+        Nothing of the block stands in the scopes of the task that entered it. So it may be left in
+        another task, as happens to a block inside an async generator.
+        """
+        run = self._run
         assert run is not None
-        assert group is not None
         self._state, self._results = _State.OVER, None
         run.cancel()
-        swallowed = await leave(group, exc_type, exc, traceback)  # noqa: ASYNC102 - it is about to end
+        if not run.is_around():
+            await wait_to_end(run.done)  # noqa: ASYNC102 - shielded, and it is about to end
         if isinstance(exc, get_cancelled_exc_class()):
-            return swallowed
+            return
         error, run.error = run.error, None
         if error is not None and error is not exc:
             if exc is None and not isinstance(error, Exception):
                 raise error
             run.log.lost(error)
-        return None
+        if exc is None:
+            await checkpoint_if_cancelled()  # noqa: ASYNC102 - all is over, and it does not wait
 
     async def _ready(self) -> list[Out]:
         """Wait for a result, and return it with those that are there; none at the end.

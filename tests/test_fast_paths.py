@@ -48,13 +48,13 @@ class Restless(Worker):
     suspended = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]
 
 
-make_run = Stream._make_run
+start = Stream._start
 
 
-def make_watched(stream: Stream[Any]) -> Run:
-    """Make a run with an instrument, that does nothing."""
+def start_watched(stream: Stream[Any], *state: Any) -> Run:
+    """Start a run with an instrument, that does nothing."""
     stream._context = replace(stream._context, instruments=(Instrument,))
-    return make_run(stream)
+    return start(stream, *state)
 
 
 FAST_PATHS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
@@ -62,7 +62,7 @@ FAST_PATHS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "taking": lambda patch: patch.setattr(Stream, "__anext__", Stream._next),
     "filling": lambda patch: patch.setattr(Source, "_read_ready", Source._read_sync),
     "bare calls": lambda patch: patch.setattr(Caller, "is_bare", False),
-    "unwatched": lambda patch: patch.setattr(Stream, "_make_run", make_watched),
+    "unwatched": lambda patch: patch.setattr(Stream, "_start", start_watched),
 }
 SHUT: list[tuple[str, ...]] = [(), *((name,) for name in FAST_PATHS), tuple(FAST_PATHS)]
 

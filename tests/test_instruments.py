@@ -89,6 +89,9 @@ class Recorder(Instrument):
     def result_delivered(self) -> None:
         self._add("delivered")
 
+    def failure_delivered(self, failure: Failure[Any]) -> None:
+        self._add("failure", failure)
+
     def run_ended(self, error: BaseException | None) -> None:
         self._add("over", error)
 
@@ -531,6 +534,73 @@ async def test_failures_pass_without_a_number(recorded: Recorded, mode: str) -> 
         (1, (1,)): 1,
     }
     assert recorded.count("delivered") == 2
+    ((_, failure),) = recorded.kinds("failure")
+    assert (failure.item, failure.error) == (1, bad)
+
+
+@in_both_modes
+async def test_whatever_the_consumer_gets_is_told_as_delivered(mode: str) -> None:
+    """Unless failures are told apart: then it is only results."""
+    told: list[Any] = []
+
+    class Counting(Instrument):
+        def result_delivered(self) -> None:
+            told.append("delivered")
+
+    class Apart(Counting):
+        def failure_delivered(self, failure: Failure[Any]) -> None:
+            told.append(failure)
+
+    @single_task(on_error="emit_failure")
+    def work(item: int) -> int:
+        if item == 1:
+            raise Bad("bad")
+        return item
+
+    await work.with_context(instruments=[Counting], execution_mode=mode)(range(3)).drain()
+    assert told == ["delivered"] * 3
+    told.clear()
+    got = await work.with_context(instruments=[Apart], execution_mode=mode)(range(3)).collect()
+    assert told == [result if isinstance(result, Failure) else "delivered" for result in got]
+
+
+@in_both_modes
+@pytest.mark.parametrize("options", [{}, {"max_wait": 3600}])
+async def test_what_a_batch_task_drops_is_settled(
+    recorded: Recorded, mode: str, options: dict[str, Any]
+) -> None:
+    task = batch_task(max_size=4, min_size=4, drop_remainder=True, **options)(added)
+    await task.with_context(instruments=[recorded], execution_mode=mode)(range(10)).drain()
+    settled = [event[3] for event in recorded.everything if event[1] == "settled"]
+    assert settled == [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9)]
+
+
+@in_both_modes
+async def test_instruments_that_compare_equal_are_told_apart(mode: str) -> None:
+    told: list[str] = []
+
+    class Equal(Instrument):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = Instrument.__hash__
+
+    class Counting(Equal):
+        def items_settled(self, stage: int, items: Sequence[int]) -> None:
+            told.append("counting")
+
+    class Failing(Equal):
+        def items_settled(self, stage: int, items: Sequence[int]) -> None:
+            told.append("failing")
+            raise OSError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("conveyor"), "disabled", True)
+        for made in [Counting, Failing], [Failing, Counting]:
+            told.clear()
+            task = passing.with_context(instruments=made, execution_mode=mode)
+            await task(range(5)).drain()
+            assert sorted(told) == ["counting"] * 5 + ["failing"]
 
 
 @pytest.mark.parametrize("value", ["another", None])
@@ -680,18 +750,18 @@ async def test_an_item_is_settled_after_its_last_result(recorded: Recorded) -> N
 
     await work.with_context(instruments=[recorded])(range(3)).drain()
     kinds = ("sent", "settled", "ended")
-    # Each gives its first value only when all before it have given their last.
     told = [(time, kind, rest[1]) for time, kind, *rest in recorded.everything if kind in kinds]
+    # What was made before its turn leaves when all before it have given their last.
     assert told == [
         (4, "settled", (0,)),
-        (4, "ended", (0,)),
         (4, "sent", (1,)),
-        (12, "settled", (1,)),
-        (12, "ended", (1,)),
-        (12, "sent", (2,)),
-        (20, "sent", (2,)),
-        (28, "settled", (2,)),
-        (28, "ended", (2,)),
+        (4, "ended", (0,)),
+        (11, "settled", (1,)),
+        (11, "sent", (2,)),
+        (11, "sent", (2,)),
+        (11, "ended", (1,)),
+        (18, "settled", (2,)),
+        (18, "ended", (2,)),
     ]
 
 
@@ -776,20 +846,27 @@ def followed(stages: list[Any], events: list[Event]) -> list[Any]:
     return values[len(stages)]
 
 
-def check_settled(events: list[Event], error: Exception | None) -> None:
-    """Each that has begun is settled, once and after its last result, unless the run failed."""
+def check_settled(recorded: Recorded, error: Exception | None) -> None:
+    """Each is settled, once and after its last result, unless the run failed."""
     begun: set[Any] = set()
     settled: set[Any] = set()
-    for _, kind, *rest in events:
+    dropped: Counter[int] = Counter()
+    for _, kind, *rest in recorded.everything:
+        unit = tuple(rest[:2])
         if kind == "started":
-            begun.add(tuple(rest[:2]))
+            begun.add(unit)
         elif kind == "sent":
-            assert tuple(rest) in begun - settled
+            assert unit in begun - settled
         elif kind == "settled":
-            assert tuple(rest) in begun - settled
-            settled.add(tuple(rest))
-    if error is None:
-        assert settled == begun
+            assert unit not in settled
+            settled.add(unit)
+            if unit not in begun:
+                dropped[unit[0]] += len(unit[1])
+    for index, stage in enumerate(recorded.run.statistics().stages):
+        assert dropped[index] == stage.dropped
+        if error is None:
+            numbers = [item for where, items in settled for item in items if where == index]
+            assert sorted(numbers) == [*range(stage.received)]
 
 
 def check_calls(stages: list[Any], events: list[Event]) -> None:
@@ -839,14 +916,15 @@ async def look_at(
         error = bad
     note("\n".join(map(str, recorded.everything)))
     # What is there when the run is over is still delivered, unless it failed.
-    last = [event for event in recorded.events if event[1] != "delivered"][-1]
+    last = [event for event in recorded.events if event[1] not in ("delivered", "failure")][-1]
     assert last[1:] == ("over", error)
     assert recorded.count("over") == 1
     ours = [result for result in results if not isinstance(result, Failure)]
     assert recorded.count("delivered") == len(ours)
+    assert recorded.count("failure") == len(results) - len(ours)
     assert ours == followed(stages, recorded.events)[: len(ours)]
     check_calls(stages, recorded.events)
-    check_settled(recorded.everything, error)
+    check_settled(recorded, error)
     check_statistics(recorded, error)
     return results, error
 
@@ -890,6 +968,7 @@ EVENTS = (
     "items_settled",
     "items_failed",
     "result_delivered",
+    "failure_delivered",
     "run_ended",
 )
 
@@ -911,7 +990,7 @@ async def test_one_that_raises_is_told_no_more(
 
     broken = type("Broken", (Instrument,), {name: tells(name) for name in EVENTS})
 
-    @single_task(on_error="skip_item")
+    @single_task(on_error="emit_failure" if event == "failure_delivered" else "skip_item")
     async def work(item: int) -> int:
         await anyio.lowlevel.checkpoint()
         if item == 0:
@@ -920,7 +999,8 @@ async def test_one_that_raises_is_told_no_more(
 
     pipeline = work.with_context(instruments=[broken, recorded], execution_mode=mode)
     with caplog.at_level(logging.ERROR, "conveyor"):
-        assert sorted(await pipeline(range(5)).collect()) == [1, 2, 3, 4]
+        results = await pipeline(range(5)).collect()
+    assert sorted(each for each in results if isinstance(each, int)) == [1, 2, 3, 4]
     assert told.count(event) == 1
     assert told[-1] == event
     (record,) = caplog.records

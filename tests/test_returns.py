@@ -13,7 +13,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from _helpers import Flawed, all_blocked, in_both_modes, passing, timed
-from conveyor import batch_task, single_task
+from conveyor import Failure, batch_task, single_task
 
 Point = namedtuple("Point", "x y")
 
@@ -533,9 +533,9 @@ async def test_the_values_of_generators_come_when_their_turn_comes_in_order() ->
     assert await timed(give(["slow", "fast"])) == [
         (2, "slow 0"),
         (4, "slow 1"),
+        # They are made by then: generators work beside each other.
         (4, "fast 0"),
-        # The first was in hand, waiting. Only then did the generator go on.
-        (5, "fast 1"),
+        (4, "fast 1"),
     ]
 
 
@@ -637,20 +637,93 @@ async def test_as_completed_several_generators_are_paused_together_and_none_star
 
 
 @endless_kinds
-async def test_a_generator_whose_turn_has_not_come_is_paused_after_one_value(
-    kind: Callable[[list[int]], Any],
+@pytest.mark.parametrize(("limit", "buffer_size"), [(4, 1), (4, 7), (9, 3)])
+async def test_generators_whose_turn_has_not_come_are_paused_at_their_bound(
+    kind: Callable[[list[int]], Any], limit: int, buffer_size: int
 ) -> None:
+    """``concurrency_limit + buffer_size`` values together, and one more in the hand of each."""
     made: dict[int, list[int]] = {number: [] for number in range(1, 4)}
 
-    @single_task
+    @single_task(concurrency_limit=limit)
     async def give(item: int) -> Any:
         if item == 0:
             await anyio.sleep_forever()
         return kind(made[item])(item)
 
-    async with give(range(4)):
-        await all_blocked()
-        assert made == {1: [0], 2: [0], 3: [0]}
+    async with give.with_context(buffer_size=buffer_size)(range(4)) as stream:
+        await all_blocked(1000)
+        assert sum(map(len, made.values())) == limit + buffer_size + 3
+        assert stream.statistics().stages[0].waiting == limit + buffer_size
+        assert min(map(len, made.values())) >= 1
+
+
+@pytest.mark.virtual_time
+async def test_generators_in_order_work_beside_each_other() -> None:
+    @single_task
+    async def ask(question: int) -> AsyncIterator[tuple[int, int]]:
+        for number in range(8):
+            await anyio.sleep(0.125)
+            yield question, number
+
+    expected = [(question, number) for question in range(5) for number in range(8)]
+    got = await timed(ask(range(5)))
+    assert [result for _, result in got] == expected
+    assert got[-1][0] == 1
+    assert [time for time, _ in got[:8]] == [0.125 * number for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+@pytest.mark.parametrize("options", [{}, {"on_error": "emit_failure"}, {"on_error": "skip_item"}])
+@pytest.mark.parametrize("slow", [0, 1, 2])
+@pytest.mark.virtual_time
+async def test_a_generator_that_fails_ahead_of_its_turn(
+    bad: int, slow: int, options: dict[str, Any]
+) -> None:
+    """What it gave before comes in its place, and so does the failure."""
+
+    @single_task(**options)
+    async def give(item: int) -> AsyncIterator[tuple[int, int]]:
+        for number in range(3):
+            await anyio.sleep(2 if item == slow else 1)
+            if item == bad and number == 2:
+                raise ValueError(item)
+            yield item, number
+
+    got: list[Any] = []
+    error: Exception | None = None
+    try:
+        async for result in give(range(3)):
+            got.append("failure" if isinstance(result, Failure) else result)
+    except ValueError as raised:
+        error = raised
+    expected: list[Any] = []
+    for item in range(3):
+        expected += [(item, number) for number in range(2 if item == bad else 3)]
+        if item == bad and options.get("on_error") == "emit_failure":
+            expected.append("failure")
+        if item == bad and not options:
+            break
+    assert got == expected
+    assert (error is None) == bool(options)
+
+
+@pytest.mark.virtual_time
+async def test_values_made_ahead_are_sent_as_there_is_room_behind() -> None:
+    """The consumer is slow: nothing is lost, doubled or out of order at the bounds."""
+
+    @single_task(concurrency_limit=3)
+    async def give(item: int) -> AsyncIterator[tuple[int, int]]:
+        for number in range(item % 5):
+            await anyio.sleep((item * 7 + number * 3) % 4)
+            yield item, number
+
+    pipeline = (give | passing).with_context(buffer_size=2)
+    got = []
+    async with pipeline(range(20)) as stream:
+        async for result in stream:
+            await anyio.sleep(1)
+            got.append(result)
+    assert got == [(item, number) for item in range(20) for number in range(item % 5)]
 
 
 # How a stream is left early. Each is called with a stream whose first value has come.

@@ -28,11 +28,10 @@ class Stopping(_StoppingOnSignals[Any]):
         self._give_up = give_up
 
     async def _watch(self, received: AsyncIterator[Signals]) -> None:
-        with self._watching:
-            self.signal = await anext(received)
-            say(f"Stopping on {self.signal.name}: what is inside is finished. Again to abort.")
-            self._stream.stop()
-            self.signal = await anext(received)
-            self._stream.abort(AbortedError())
-            self._give_up()
-            self._handlers.close()
+        self.signal = await anext(received)
+        say(f"Stopping on {self.signal.name}: what is inside is finished. Again to abort.")
+        self._stream.stop()
+        self.signal = await anext(received)
+        self._stream.abort(AbortedError())
+        self._give_up()
+        self._handlers.close()

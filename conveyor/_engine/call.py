@@ -149,10 +149,10 @@ class Tries:
         log, item = self._caller.log, self._item()
         with Cleanup(f"a generator of task {self._caller.spec.name!r}", log, item) as cleanup:
             try:
-                ended = await self._values(generator, give)
+                with cleanup.work():
+                    ended = await self._values(generator, give)
             finally:
-                cleanup.begin()
-                await close_iterator(generator, "a generator", log, item)  # noqa: ASYNC102 - shielded and bounded since begin()
+                await close_iterator(generator, "a generator", log, item)  # noqa: ASYNC102 - shielded and bounded since the work is over
         assert ended is not None
         return ended
 
@@ -209,7 +209,7 @@ class Caller:
         log: Log = NOWHERE,
     ) -> None:
         self.spec = spec
-        self.func = spec.func
+        self.func = self._own(spec.func)
         self.log = log
         self.retried = 0
         self.crowded = 0.0
@@ -247,9 +247,17 @@ class Caller:
         if self.spec.executor is not None:
             from .executors import offloaded  # few runs need it, and all would wait for the import
 
-            self.func = await offloaded(self.spec, args, kwargs)
+            self.func = self._own(await offloaded(self.spec, args, kwargs))
         elif args or kwargs:
-            self.func = lambda item: func(item, *args, **kwargs)
+            self.func = self._own(lambda item: func(item, *args, **kwargs))
+
+    def _own(self, func: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return what calls the function of a batch task with a list of its own.
+
+        It may well work off its list. Another try, the halves of the batch, its `Failure` and the
+        `error_handler` are to have all of the items.
+        """
+        return (lambda items: func([*items])) if isinstance(self.spec, BatchSpec) else func
 
     @property
     def is_bare(self) -> bool:
@@ -330,7 +338,8 @@ class Caller:
 def keep_context(broken: Exception, error: Exception) -> None:
     """Let an error in handling another one tell of it, as it would in an ``except`` block."""
     if broken.__context__ is None and broken is not error:
-        broken.__context__ = error
+        # Past a `__setattr__` of its own: frozen dataclasses refuse.
+        BaseException.__setattr__(broken, "__context__", error)
 
 
 def kinds_for(spec: Spec, *, last: bool) -> Kinds:

@@ -13,6 +13,7 @@ from .._failure import Failure
 from .._handlers import asked_about
 from .._spec import BatchSpec
 from .call import Kind, Started, keep_context
+from .frames import release
 from .intake import Unit
 from .log import annotate, first_of
 from .pace import deserves_retry
@@ -63,9 +64,7 @@ class Delivery:
         elif self._values:
             # They come before the error. The position is not settled, or what is behind it could
             # go out, from a function that did not let itself be cancelled.
-            await outlet.turn_of(self._position)
-            for value in self._values:
-                outlet.put(self._position, value)
+            outlet.leave(self._position, self._values)
 
     async def _resolve(self, unit: Any, result: Any) -> bool:
         """Collect or stream `result`; false if it ends the run, and nothing comes after it."""
@@ -83,7 +82,11 @@ class Delivery:
                         return True
                     if given:
                         return await self._failed(unit, failed, given=True)
-                    result = await tries.again(failed.error) or await tries.result()
+                    try:
+                        again = await tries.again(failed.error)
+                    finally:
+                        failed.forget()
+                    result = again or await tries.result()
                 case Kind.FAILED:
                     return await self._failed(unit, result, given=False)
                 case Kind.FILTER:
@@ -104,10 +107,9 @@ class Delivery:
             stage.counts.filtered += 1
         else:
             outlet = stage.outlet
-            await outlet.turn_of(self._position)
-            for earlier in self._values:
-                outlet.put(self._position, earlier)
-            self._values.clear()
+            if self._values:
+                outlet.leave(self._position, self._values)
+                self._values = []
             await outlet.give(self._position, value)
         await stage.breathe(self)
 
@@ -115,44 +117,60 @@ class Delivery:
 
     async def _failed(self, unit: Any, failed: Failed, *, given: bool, alone: bool = False) -> bool:
         """Do what the policy says of a unit, or of the one item in it that failed `alone`."""
+        try:
+            return await self._decide(unit, failed, given=given, alone=alone)
+        finally:
+            failed.forget()
+
+    async def _decide(self, unit: Any, failed: Failed, *, given: bool, alone: bool) -> bool:
         stage, spec = self._stage, self._stage.spec
         size = len(unit) if isinstance(spec, BatchSpec) else 1
-        what = unit[0] if alone else unit
         error = failed.error
-        if isinstance(error, BatchError) and isinstance(spec, BatchSpec) and not alone:
-            if (wrong := misfit(error, size)) is None:
-                return await self._named(unit, failed, given=given)
-            annotate(wrong, f"in the BatchError that task {spec.name!r} raised")
-            keep_context(wrong, error)
-            error, failed = wrong, Failed(wrong, failed.attempts)
-        handler = spec.error_handler
-        if handler is not None:
-            try:
-                carry_on, value = await self._ask(handler, what, failed)
-            except Exception as broken:
-                keep_context(broken, error)
-                error = broken
-            else:
-                if carry_on:
-                    stage.counts.failed += size
-                    if value is None:
-                        self._tell(what, failed)
-                        return self._survives(error, size) and self._skip(error, size)
-                    return await self._resolve(unit, value)
-        if spec.on_error == "skip_item" and size > 1 and not given:
-            return await self._halve(unit)
-        stage.counts.failed += size
-        self._tell(what, Failed(error, failed.attempts))
-        if spec.on_error == "fail":
-            return self._end(error, size)
-        if not self._survives(error, size):
-            return False
-        if spec.on_error != "emit_failure":
-            return self._skip(error, size)
-        failure = Failure(what, error, spec.name, failed.attempts)
-        self._values.append(Bypass(failure=failure))
-        self._plain = False
-        return True
+        try:
+
+            def what() -> Any:
+                """Return the item, or the batch as a list that is the receiver's own."""
+                if alone:
+                    return unit[0]
+                return [*unit] if isinstance(spec, BatchSpec) else unit
+
+            if isinstance(error, BatchError) and isinstance(spec, BatchSpec) and not alone:
+                if (wrong := misfit(error, size)) is None:
+                    return await self._named(unit, failed, given=given)
+                annotate(wrong, f"in the BatchError that task {spec.name!r} raised")
+                keep_context(wrong, error)
+                error, failed = wrong, Failed(wrong, failed.attempts)
+            handler = spec.error_handler
+            if handler is not None:
+                try:
+                    carry_on, value = await self._ask(handler, what(), failed)
+                except Exception as broken:
+                    keep_context(broken, error)
+                    release(broken)
+                    error = broken
+                else:
+                    if carry_on:
+                        stage.counts.failed += size
+                        if value is None:
+                            self._tell(what(), failed)
+                            return self._survives(error, size) and self._skip(error, size)
+                        return await self._resolve(unit, value)
+            if spec.on_error == "skip_item" and size > 1 and not given:
+                return await self._halve(unit)
+            stage.counts.failed += size
+            self._tell(what(), Failed(error, failed.attempts))
+            if spec.on_error == "fail":
+                return self._end(error, size)
+            if not self._survives(error, size):
+                return False
+            if spec.on_error != "emit_failure":
+                return self._skip(error, size)
+            failure = Failure(what(), error, spec.name, failed.attempts)
+            self._values.append(Bypass(failure=failure))
+            self._plain = False
+            return True
+        finally:
+            del error  # see `Failed`
 
     def _tell(self, what: Any, failed: Failed) -> None:
         """Tell who watches that what is in hand gives no result."""
@@ -202,52 +220,59 @@ class Delivery:
         stage, numbers = self._stage, self._number
         outcomes: list[Any] = [None] * len(unit)
         tried: Sequence[int] = range(len(unit))  # the places of the items in the last call
-        while (error := naming(result, len(tried))) is not None:
-            attempts = result.attempts
-            if error.results is None:
-                stage.counts.filtered += len(error.errors) < len(tried)
-            results = iter(error.results or ())
-            for place, index in enumerate(tried):
-                outcomes[index] = (
-                    Failed(error.errors[place], attempts)
-                    if place in error.errors
-                    else next(results, SILENT)
-                )
-            tried = [] if given else self._to_try_again(outcomes, tried)
-            if not tried:
-                break
-            again = [unit[index] for index in tried]
-            narrow(len(again))
-            self._sit([numbers[index] for index in tried])
-            tries = stage.tries(again, self._seat, numbers[tried[0]])
-            tries.number = attempts
-            await tries.pause(error)
-            result = await tries.result()
-        if stage.kinds[type(result)] is Kind.SPREAD and len(result) == len(tried):
-            for index, outcome in zip(tried, result, strict=True):
-                outcomes[index] = outcome
-            tried = []
+        error: BatchError | None = None
+        try:
+            while (error := naming(result, len(tried))) is not None:
+                attempts = result.attempts
+                if error.results is None:
+                    stage.counts.filtered += len(error.errors) < len(tried)
+                results = iter(error.results or ())
+                for place, index in enumerate(tried):
+                    outcomes[index] = (
+                        Failed(error.errors[place], attempts)
+                        if place in error.errors
+                        else next(results, SILENT)
+                    )
+                tried = [] if given else self._to_try_again(outcomes, tried)
+                if not tried:
+                    break
+                again = [unit[index] for index in tried]
+                narrow(len(again))
+                self._sit([numbers[index] for index in tried])
+                tries = stage.tries(again, self._seat, numbers[tried[0]])
+                tries.number = attempts
+                await tries.pause(error)
+                result = await tries.result()
+            if stage.kinds[type(result)] is Kind.SPREAD and len(result) == len(tried):
+                for index, outcome in zip(tried, result, strict=True):
+                    outcomes[index] = outcome
+                tried = []
 
-        rest = set(tried)
-        for index, outcome in enumerate(outcomes):
-            if index in rest:
-                if index > tried[0]:
-                    continue
-                # What came of them together stands in the place of the first.
-                self._number = [numbers[index] for index in tried]
-                goes_on = await self._resolve([unit[index] for index in tried], result)
-            elif type(outcome) is Failed:
-                self._number = (numbers[index],)
-                goes_on = await self._failed([unit[index]], outcome, given=given, alone=True)
-            else:
-                goes_on = True
-                if outcome is None:
-                    stage.counts.filtered += 1
-                elif outcome is not SILENT:
-                    self._values.append(outcome)
-            if not goes_on:
-                return False
-        return True
+            rest = set(tried)
+            for index, outcome in enumerate(outcomes):
+                if index in rest:
+                    if index > tried[0]:
+                        continue
+                    # What came of them together stands in the place of the first.
+                    self._number = [numbers[index] for index in tried]
+                    goes_on = await self._resolve([unit[index] for index in tried], result)
+                elif type(outcome) is Failed:
+                    self._number = (numbers[index],)
+                    goes_on = await self._failed([unit[index]], outcome, given=given, alone=True)
+                else:
+                    goes_on = True
+                    if outcome is None:
+                        stage.counts.filtered += 1
+                    elif outcome is not SILENT:
+                        self._values.append(outcome)
+                if not goes_on:
+                    return False
+            return True
+        finally:
+            del error  # see `Failed`
+            outcomes.clear()
+            if type(result) is Failed:
+                result.forget()
 
     def _to_try_again(self, outcomes: list[Any], tried: Sequence[int]) -> list[int]:
         """Return the places of the items that failed and deserve another try."""

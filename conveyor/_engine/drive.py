@@ -36,7 +36,8 @@ def drive(
                 raise
             except BaseException as error:  # noqa: ASYNC103 - it is raised on, inside `work`
                 if error.__traceback__ is not None:
-                    error.__traceback__ = error.__traceback__.tb_next  # it only passes by here
+                    # It only passes by here. Not by assignment, which an exception may refuse.
+                    error.with_traceback(error.__traceback__.tb_next)
                 value, step = error, work.throw
     finally:
         request = value = None  # an error's traceback holds this frame: a reference cycle

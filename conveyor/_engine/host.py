@@ -212,7 +212,36 @@ def naps() -> Callable[[], Nap]:
     return lambda: _AsyncioNap(create_future())
 
 
-def start(main: Main, cancel: Callable[[], None], over: Callable[[], None]) -> Callable[[], None]:
+def uncancel() -> None:
+    """Take back what cancellation is asked of the running task, which has been dealt with.
+
+    That is for asyncio's own ``Task.cancel()``, which counts: what a task hosts next, such as a
+    task group, would take what is left for a cancellation of its own. Trio has no such thing.
+    """
+    if _trio() is None:
+        task = asyncio.current_task()
+        while task is not None and task.cancelling():
+            task.uncancel()
+
+
+def never() -> int:
+    return 0
+
+
+def cancelling() -> Callable[[], int]:
+    """Return what tells how often the running task is asked to cancel, and has not been yet.
+
+    On trio always 0, as a task is cancelled by its scopes alone.
+    """
+    if _trio() is not None:
+        return never
+    task = asyncio.current_task()
+    return never if task is None else task.cancelling
+
+
+def start(
+    main: Main, cancel: Callable[[], None], over: Callable[[], object], name: str
+) -> Callable[[], None]:
     """Start `main` in the background, in the caller's context variables.
 
     `over` is called when the task has ended, also if asyncio cancels it before its first step.
@@ -223,10 +252,10 @@ def start(main: Main, cancel: Callable[[], None], over: Callable[[], None]) -> C
     """
     trio = _trio()
     if trio is not None:
-        trio.lowlevel.spawn_system_task(main, name="conveyor run", context=copy_context())
+        trio.lowlevel.spawn_system_task(main, name=name, context=copy_context())
     else:
         loop = asyncio.get_running_loop()
-        task = loop.create_task(main(), name="conveyor run")
+        task = loop.create_task(main(), name=name)
         running = _running.get(None)
         if running is None:
             _running.set(running := set())

@@ -39,6 +39,10 @@ class Intake(Protocol):
         """When there may be a unit though nothing more comes; ``math.inf`` for never."""
         ...
 
+    def forget(self) -> None:
+        """Let go of all items. The run is over."""
+        ...
+
 
 class Items:
     """Every item is a unit."""
@@ -55,6 +59,9 @@ class Items:
         if not self._taken and not self._link.refill():
             return EMPTY
         return self._taken.popleft()
+
+    def forget(self) -> None:
+        """Let go of all items, of which none is here."""
 
 
 class Hints(Protocol):
@@ -78,6 +85,10 @@ class Hints(Protocol):
     @property
     def is_let_run(self) -> bool:
         """Whether others, who may have more to give, only let this one run."""
+        ...
+
+    def dropped(self, numbers: Sequence[int]) -> None:
+        """Note that nothing will come of items."""
         ...
 
     def see_to(self, due: float) -> None:
@@ -152,7 +163,7 @@ class Batches:
         return sum(len(each.items) for each in (*fillings.open.values(), *fillings.full))
 
     def around(self, call: Callable[[list[Any]], Any]) -> Callable[[Unit], Any]:
-        """Return what calls the function with a unit."""
+        """Return what calls the function with a unit. It sets `current_batch`."""
 
         def called(unit: Unit) -> Any:
             current_batch.set(unit.known)
@@ -202,6 +213,12 @@ class Batches:
         elif fillings.open:
             self._see_to_open()
         return self._start(filling)
+
+    def forget(self) -> None:
+        """Let go of all items. The run is over."""
+        self._fillings.open.clear()
+        self._fillings.full.clear()
+        self._last = None
 
     def _see_to_open(self) -> None:
         """See that what is open starts in time, though the worker that asks goes away."""
@@ -265,6 +282,7 @@ class Batches:
             self.dropped += len(filling.items)
             count = len(filling.items)
             first = filling.numbers[0] if filling.numbers else self.received - count
+            self._hints.dropped(filling.numbers or range(first, first + count))
             self._hints.log.warning(
                 "task %r: dropped a remainder of %d, smaller than min_size",
                 spec.name,

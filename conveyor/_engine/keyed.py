@@ -100,6 +100,8 @@ class Keyed:
         """Whether there is nothing to start, whatever comes, before one at work is done."""
         if self.ready:
             return False
+        if self._cut:
+            return True
         order = self._order
         return self.set_aside >= self._room or (
             order is not None and self.admitted - order.next >= self._window
@@ -159,6 +161,12 @@ class Keyed:
         lane.running -= 1
         if not lane.running:
             del self._lanes[lane.key]
+
+    def forget(self) -> None:
+        """Let go of all items. The run is over."""
+        self.ready.clear()
+        self._lanes.clear()
+        self._last = None
 
     def cut(self, position: int) -> None:
         """Take nothing more, and forget what is behind `position`: the run ends there."""

@@ -147,6 +147,7 @@ class Link:
         items = self._receiver.receive_nowait()
         self.taken += items
         self.total += len(items)
+        items.clear()  # a sender that is interrupted in `appender` may still hold it
         self.open = None
         return True
 
@@ -193,6 +194,10 @@ class Link:
         self.close_sender()
         self.refill()
         self._receiver.close()
+
+    def forget(self) -> None:
+        """Let go of all items. Nobody is left to take them."""
+        self.taken.clear()
 
 
 class TimedLink(Link):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 logger = logging.getLogger("conveyor")
 
@@ -77,6 +78,10 @@ def first_of(number: int | Sequence[int]) -> int:
 
 
 def annotate(error: BaseException, note: str) -> None:
-    """Add `note` to an error, unless it has it: one object may be raised in several runs."""
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    """Add `note` to an error, unless it has it: one object may be raised in several runs.
+
+    An exception that takes no notes, as a frozen dataclass does not, stays as it is.
+    """
+    with suppress(Exception):
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)

@@ -10,7 +10,7 @@ from typing import Any
 from anyio import Semaphore, WouldBlock
 
 from .._rate import check_amount
-from .._spec import Spec
+from .._spec import BatchSpec, Spec
 from .log import annotate
 
 
@@ -100,6 +100,8 @@ class Meter:
 
     def _ask(self, name: str, function: Callable[..., Any], *args: Any) -> float:
         task = f"task {self._spec.name!r}"
+        if isinstance(self._spec, BatchSpec):
+            args = ([*args[0]], *args[1:])  # a list of its own, see `Caller`
         try:
             amount = function(*args)
             if inspect.iscoroutine(amount):

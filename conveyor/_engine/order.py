@@ -32,7 +32,6 @@ class Order(Generic[T]):
         """Say that the position whose turn it is has given all it had."""
         self.next += 1
 
-    def cut(self, position: int) -> None:
-        """Forget everything after `position`."""
-        for later in [held for held in self.waiting if held > position]:
-            del self.waiting[later]
+    def cut(self, position: int) -> list[T]:
+        """Forget everything after `position`, and return it."""
+        return [self.waiting.pop(held) for held in [*self.waiting] if held > position]

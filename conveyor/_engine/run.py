@@ -17,19 +17,20 @@ from anyio import (
     get_cancelled_exc_class,
 )
 
-from .._context import ExecutionMode, PipelineContext
+from .._context import ExecutionMode, PipelineContext, current_context
 from .._instrument import Instrument, RunInfo, StageInfo
 from .._spec import BatchSpec, Spec
-from .._stats import StreamStatistics
+from .._stats import StageStatistics, StreamStatistics
 from . import host
-from .block import sole
 from .call import Caller
 from .cleanup import Cleanup
 from .failures import Failures
+from .frames import release
 from .inputs import Inputs
 from .later import Later
 from .link import Link, TimedLink
 from .log import Log, annotate
+from .nesting import Mark
 from .source import Source
 from .stage import Stage
 from .times import Times
@@ -52,7 +53,7 @@ class Shared:
         self.turn = Turn(stages + 2)
         self.stopwatch = host.stopwatch()
         self.watch: Watch | None = None
-        self.stopped = False  # whether reading ends because the stream was told to stop
+        self.stop = context.stop_order
         allowed = context.max_failures
         # What all stages count against together, as `Stage.failures` has it.
         self.failures: list[tuple[str, Failures, Callable[[], int]]] = []
@@ -78,21 +79,32 @@ class Shared:
         """Remember an error, so that it is logged in the end if the consumer does not get it."""
         self._run.note(error)
 
-    def leave(self, error: BaseException) -> None:
+    def leave(self, error: BaseException, what: object) -> None:
         """Raise on what ends a task from outside; anything else is the consumer's to handle.
 
-        A cancellation that is not ours was raised by the function itself, by awaiting a task
-        that somebody else cancelled. To let it end the worker would lose the item in silence.
+        A cancellation that is not ours comes from a task that a function awaits and that somebody
+        else has cancelled, or from asyncio's own ``Task.cancel()``, called on a task of the run. To
+        let it end the task would lose items in silence.
+
+        Args:
+            error: What `what` ends in.
+            what: The stage, or the input.
         """
+        error = sole(error)
         if isinstance(error, GeneratorExit):
             raise error
         cancelled, rest = split(error)
-        if cancelled is None or current_effective_deadline() != -math.inf:
+        if cancelled is None:
             self._run.fail(error)
-            return
-        if rest is not None:
-            self.note(rest)
-        raise cancelled
+        elif current_effective_deadline() != -math.inf:
+            host.uncancel()  # it is dealt with: what this task waits for next is not cancelled
+            self._run.fail(stray(cancelled, what))
+            if rest is not None:
+                self.note(rest)
+        else:
+            if rest is not None:
+                self.note(rest)
+            raise cancelled
 
 
 def split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
@@ -100,6 +112,28 @@ def split(error: BaseException) -> tuple[BaseException | None, BaseException | N
     if isinstance(error, BaseExceptionGroup):
         return error.split(get_cancelled_exc_class())
     return (error, None) if isinstance(error, get_cancelled_exc_class()) else (None, error)
+
+
+def sole(error: BaseException) -> BaseException:
+    """Return what task groups have wrapped, if it is one exception."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def stray(cancelled: BaseException, what: object) -> RuntimeError:
+    """Return the error for a cancellation that the run knows nothing of.
+
+    To hand the consumer the cancellation itself would say that the consumer is cancelled, and a
+    task group around it would believe that, and end as if all were well.
+    """
+    error = RuntimeError(
+        f"{what} was cancelled, and not by its run: a function awaited a task that somebody else "
+        "had cancelled, or asyncio's Task.cancel() was called on a task of the run. To end a run "
+        "there are stop(), abort() and aclose()"
+    )
+    error.__cause__ = cancelled
+    return error
 
 
 class Run:
@@ -119,19 +153,16 @@ class Run:
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
         host.protect(Run.main, Source.run, Stage.run, Stage.work)
-        self.context = object.__new__(PipelineContext)  # a copy: its fields were checked before
-        vars(self.context).update(
-            vars(context),
-            pipeline_id=context.pipeline_id or os.urandom(16).hex(),
-            data=dict(context.data),
-        )
+        self.context = context.for_a_run(context.pipeline_id or os.urandom(16).hex())
         self.log = Log(self.context.pipeline_id)
         self.done = Event()
         self.error: BaseException | None = None
         self.aborted = False
         self.input_error: Exception | None = None
         self._closed = False  # from outside
+        self._mark = Mark()
         self._working = False
+        self._worked = False  # whether all that was to be done is done
         self._errors: list[BaseException] = []  # all that ended something, this one among them
         self._scope = CancelScope()
         self._group = create_task_group()  # of the source and the stages
@@ -151,6 +182,8 @@ class Run:
         self.errors_taken = 0
         self._began = clock()
         self._elapsed: float | None = None  # once it is over
+        # Once it is over, if not all was done: as it was then, with what was given up.
+        self._left: tuple[StageStatistics, ...] | None = None
         self.results = Link(self.context.buffer_size)
         self._links = links = [*(self._link(spec) for spec in specs), self.results]
         self._source = Source(data, links[0], shared)
@@ -175,37 +208,69 @@ class Run:
         return Link(self.context.buffer_size)
 
     async def main(self) -> None:
-        """Run it. Every error ends in `error`, none is raised: cancellation alone passes."""
+        """Run it. Every error ends in `error`, none is raised: cancellation alone passes.
+
+        It ends well only if it has come to its end, or was closed, or told to stop in a time that
+        is over. Whatever else may end it is an error, or results would be missing in silence.
+        """
         try:
+            current_context.set(self.context)
+            self._mark.set()
             with self._scope:
                 await self._main()
-            if self._scope.cancelled_caught and not self._closed:
-                self._cut_short()
+            if not (self._worked or self._closed):
+                if self._scope.cancel_called:
+                    self._cut_short()
+                elif self.error is None:
+                    self.set_error(RuntimeError("the run ended before all of it was done"))
         except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
             cancelled, rest = split(error)
             if rest is not None:
                 self.set_error(sole(rest))
             if cancelled is not None:
+                if not self._closed:
+                    self.set_error(stray(cancelled, "the run"))
                 raise cancelled from None  # noqa: ASYNC104 - it is all of it that cancels
         finally:
             self.over()
 
     def over(self) -> None:
-        """Say that nothing of the run is left. It may be said again."""
+        """Say that nothing of the run is left. It may be said again. Raises nothing.
+
+        Whatever goes wrong on the way, the consumer must be told: it would wait for ever.
+        """
         if self._elapsed is not None:
             return
         self._elapsed = self.clock() - self._began
+        try:
+            self._end()
+        except BaseException as error:  # noqa: ASYNC103 - handed to the consumer
+            if self.error is None:
+                self.error = error
+        finally:
+            self.done.set()
+
+    def _end(self) -> None:
         for link in self._links:
             link.close()
-        errors, self._errors = self._errors, []
-        for error in errors:
-            if error is not self.error:
-                self.log.lost(error)
-        if self.log.debugs:
-            self._log_end()
-        if self.watch is not None:
-            self.watch.tell(Instrument.run_ended, self.error)
-        self.done.set()
+        if not self._worked:
+            self._left = tuple(stage.statistics() for stage in self._stages)
+        # Who keeps the stream, its error or an instrument keeps the run, and is to keep no items.
+        self._source.forget()
+        for stage in self._stages:
+            stage.forget()
+        for link in self._links[:-1]:
+            link.forget()
+        try:
+            errors, self._errors = self._errors, []
+            for error in errors:
+                if error is not self.error:
+                    self.log.lost(error)
+            if self.log.debugs:
+                self._log_end()
+        finally:
+            if self.watch is not None:
+                self.watch.tell(Instrument.run_ended, self.error)
 
     def _log_end(self) -> None:
         now, error = self.statistics(), self.error
@@ -231,7 +296,7 @@ class Run:
     async def _with_inputs(self) -> None:
         with Cleanup("leaving the side inputs", self.log) as cleanup:
             async with AsyncExitStack() as stack:
-                try:
+                with cleanup.work():
                     inputs = Inputs(stack)
                     for stage, caller in zip(self._stages, self._callers, strict=True):
                         try:
@@ -243,8 +308,6 @@ class Run:
                     await self._work()
                     if self.error is not None:
                         raise self.error  # past the side inputs: a transaction must see it
-                finally:
-                    cleanup.begin()
 
     async def _work(self) -> None:
         async with self._group:
@@ -255,6 +318,7 @@ class Run:
         final = self._stages[-1].final
         if final is not None and final.error is not None:
             self.set_error(final.error)
+        self._worked = self._source.is_over and all(stage.is_over for stage in self._stages)
 
     def _cut_short(self) -> None:
         """Say what was given up when the time to stop was over; an error that was due comes now."""
@@ -278,10 +342,10 @@ class Run:
         self._closed = True
         self._scope.cancel()
 
-    def stop(self, timeout: float | None) -> None:
+    def stop(self, timeout: float | None, *, interrupt_input: bool) -> None:
         """Read no further; what is inside is delivered, as far as it is done in time."""
-        self._shared.stopped = True
-        self._source.stop()
+        self._shared.stop.set()
+        self._source.stop(interrupt=interrupt_input)
         if timeout is not None:
             deadline = self._shared.clock() + timeout
             self._scope.deadline = min(self._scope.deadline, deadline)
@@ -298,6 +362,10 @@ class Run:
     def received(self) -> int:
         """How many items have come to the stage to which the most have come."""
         return max(stage.received for stage in self._stages)
+
+    def is_around(self) -> bool:
+        """Whether the caller is a part of the run, which cannot end before the caller has."""
+        return self._mark.is_around()
 
     def within(self, start: Callable[..., T], *args: Any) -> T:
         """Start tasks of the run: with the context variables that its instruments have set."""
@@ -323,6 +391,7 @@ class Run:
 
     def note(self, error: BaseException) -> None:
         """Remember an error: those that the consumer does not get are logged in the end."""
+        release(error, whole=False)
         if not any(error is known for known in self._errors):
             self._errors.append(error)
 
@@ -352,7 +421,9 @@ class Run:
         )
 
     def statistics(self) -> StreamStatistics:
-        stages = tuple(stage.statistics() for stage in self._stages)
+        stages = self._left
+        if stages is None:
+            stages = tuple(stage.statistics() for stage in self._stages)
         assert self.context.pipeline_id is not None
         results, source, timing = self.results, self._source, self.context.timing
         elapsed = self._elapsed

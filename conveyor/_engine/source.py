@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
@@ -70,10 +69,12 @@ class Source:
         read: How many items were read.
         waited: Seconds in which the input was waited for; what a built-in container takes is not
             worth measuring.
+        is_over: Whether it has read to the end, or until it was told to stop or failed.
     """
 
     def __init__(self, data: Any, link: Link, shared: Shared) -> None:
         self._data = data
+        self._total: int | None = None  # once `_data` is gone
         self._link = link
         self._shared = shared
         self._turn = shared.turn
@@ -85,11 +86,19 @@ class Source:
         self._clock = shared.stopwatch
         self.read = 0
         self.waited = 0.0
+        self.is_over = False
 
     @property
     def total(self) -> int | None:
         """How many items the input has, if it says."""
-        return length_of(self._data)
+        return length_of(self._data) if self._data is not None else self._total
+
+    def forget(self) -> None:
+        """Let go of the input and of what is in hand."""
+        if self._data is not None:
+            self._total = length_of(self._data)
+            self._data = None
+        self._in_hand = _NOTHING
 
     @property
     def holds(self) -> bool:
@@ -100,10 +109,13 @@ class Source:
         """Read no further; what is in hand is given up."""
         self._scope.cancel()
 
-    def stop(self) -> None:
-        """Read no further; what is in hand is sent."""
+    def stop(self, *, interrupt: bool) -> None:
+        """Read no further; what is in hand is sent.
+
+        A read that is under way is cancelled, or without `interrupt` finished.
+        """
         self._stopped = True
-        if self._waiting and self._reading is not None:
+        if interrupt and self._waiting and self._reading is not None:
             self._reading.cancel()
 
     async def run(self) -> None:
@@ -113,7 +125,9 @@ class Source:
                 try:
                     await self._run()
                 except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
-                    self._shared.leave(error)
+                    self._shared.leave(error, "the input")
+                else:
+                    self.is_over = True
         finally:
             self._link.close_sender()
 
@@ -154,12 +168,12 @@ class Source:
         log = self._shared.log
         with Cleanup("the input", log) as cleanup:
             try:
-                await read(iterator)
+                with cleanup.work():
+                    await read(iterator)
             finally:
-                if self._in_hand is _NOTHING and not isinstance(sys.exception(), Exception):
+                if self._in_hand is _NOTHING and not isinstance(cleanup.pending, Exception):
                     self._link.close_sender()  # what waits for more need not wait for the closing
-                cleanup.begin()
-                await close_iterator(iterator, "the input", log)  # noqa: ASYNC102 - shielded and bounded since begin()
+                await close_iterator(iterator, "the input", log)  # noqa: ASYNC102 - shielded and bounded since the work is over
 
     async def _read_async(self, iterator: Any) -> None:
         send, clock = self._link.send_nowait, self._clock
@@ -179,19 +193,19 @@ class Source:
             if self._is_turn_over():
                 await self._turn.give_way()
 
-    async def _read_sync(self, iterator: Iterable[Any]) -> None:
+    async def _read_sync(self, iterator: Iterator[Any]) -> None:
         send, clock = self._link.send_nowait, self._clock
-        began = clock()
-        for item in iterator:
+        while not self._stopped:
+            began = clock()
+            item = next(iterator, _NOTHING)
             self.waited += clock() - began
+            if item is _NOTHING:
+                return
             self.read += 1
             if not send(item):
                 await self._send(item)
             if self._is_turn_over():
                 await self._turn.give_way()
-            if self._stopped:
-                return
-            began = clock()
 
     async def _read_ready(self, iterator: Iterator[Any]) -> None:
         # To read a built-in container runs no code of anybody's: it cannot be slow.

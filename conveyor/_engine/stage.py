@@ -13,20 +13,26 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from contextvars import copy_context
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from functools import partial
 from itertools import repeat
 from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, Event, create_task_group
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio import (
+    CancelScope,
+    create_task_group,
+    current_effective_deadline,
+    get_cancelled_exc_class,
+)
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from .._context import current_context
+from .._batch import current_batch
 from .._spec import BatchSpec, SingleSpec
 from .._stats import StageStatistics
+from . import host
 from .call import Caller, Kind, Tries, kinds_for
 from .deliver import Delivery
 from .drive import drive
@@ -48,6 +54,17 @@ if TYPE_CHECKING:
     from .run import Shared
 
 
+def is_changed(context: Context) -> bool:
+    """Whether a context variable has another value in the running task than in `context`.
+
+    Values are compared, and it is the user's code that does so.
+    """
+    try:
+        return copy_context() != context
+    except Exception:
+        return True
+
+
 class Stage:
     """A task inside a run.
 
@@ -66,6 +83,7 @@ class Stage:
         self.spec = spec = caller.spec
         self.index = index
         self.final: Bypass | None = None  # the error that is the last thing to leave the stage
+        self.is_over = False  # whether it has done all that it was to do
         self.counts = Counts()
         self._inlet = inlet
         self._caller = caller
@@ -76,8 +94,14 @@ class Stage:
         # Whether calls are timed here: what is around a function does that by itself.
         self._bare = caller.times is not None and self._watch is None and caller.is_bare
         self._shared = shared
+        self._window = spec.limit + shared.context.buffer_size
         self.outlet = Outlet(
-            link, ordered=shared.ordered, opened=self.look, stuck=self._stuck, watch=self._watch
+            link,
+            ordered=shared.ordered,
+            window=self._window,
+            opened=self.look,
+            stuck=self._stuck,
+            watch=self._watch,
         )
         self.kinds = kinds_for(spec, last=index == shared.stages - 1)
         # Whose limit it is, the limit, and what tells how many items have come.
@@ -86,7 +110,6 @@ class Stage:
             allowed = Failures(spec.max_failures)
             self.failures.insert(0, (str(self), allowed, lambda: self.received))
         self._limit = spec.limit
-        self._window = spec.limit + shared.context.buffer_size
         self._keyed: Keyed | None = None
         self._intake: Intake
         if isinstance(spec, BatchSpec):
@@ -153,7 +176,7 @@ class Stage:
             running=len(busy),
             queued=len(self._inlet) + (self._keyed.set_aside if self._keyed is not None else 0),
             filling=self._intake.waiting if isinstance(self._intake, Batches) else 0,
-            waiting=self._held_back,
+            waiting=self.outlet.held_back,
             throttled=caller.waiting,
             batches=self._intake.started if isinstance(self._intake, Batches) else 0,
             slots=self._limit,
@@ -169,22 +192,20 @@ class Stage:
             latency=times.latency.statistics(),
         )
 
-    @property
-    def _held_back(self) -> int:
-        """How many results wait for those before them."""
-        order = self.outlet.order
-        held = order.waiting.values() if order is not None else ()
-        return sum(len([*entry]) for entry in held if not isinstance(entry, Event))
-
     def left(self) -> tuple[int, int, int]:
         """Return what an end before its time has left: calls cut off, items not begun, results."""
-        results = self._held_back + len(self.outlet.backlog)
+        results = self.outlet.held_back + len(self.outlet.backlog)
         items = len(self._inlet) - self._inlet.bypasses
         if isinstance(self._intake, Batches):
             items += self._intake.waiting
         elif self._keyed is not None:
             items += self._keyed.set_aside
         return self.counts.cancelled, items, results
+
+    def forget(self) -> None:
+        """Let go of all items and results. The run is over."""
+        self._intake.forget()
+        self.outlet.forget()
 
     def cancel(self) -> None:
         """End the stage at once: what it holds is given up."""
@@ -196,7 +217,6 @@ class Stage:
 
     async def run(self) -> None:
         """Run to the end of the input, or to the error that ends the run."""
-        current_context.set(self._shared.context)
         # Workers start from here, not from the context of the worker that happens to start
         # them: what a function sets there is not inherited by chance.
         self._spawn_context = copy_context()
@@ -215,13 +235,18 @@ class Stage:
                 self._scope = CancelScope()
                 with self._scope:
                     await self.outlet.flush()
+                if self.outlet.backlog:  # it was cancelled
+                    return
+            self.is_over = True
+        except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
+            self._shared.leave(error, self)
         finally:
             if self._times is not None:
                 self._times.finish(self._clock())
-            if self.log.debugs:
-                self._log_end()
             self._inlet.arrived = self._inlet.wake  # there is no group any more to spawn in
             self.outlet.link.close_sender()
+            if self.log.debugs:
+                self._log_end()
 
     def _log_end(self) -> None:
         now = self.statistics()
@@ -257,6 +282,11 @@ class Stage:
                     return
                 self._spawn()
 
+    def dropped(self, numbers: Sequence[int]) -> None:
+        """Note that nothing will come of items."""
+        if self._watch is not None:
+            self._watch.dropped(numbers)
+
     def see_to(self, due: float) -> None:
         """See that a worker looks for a batch at `due`, if one is free: `look` sees items alone."""
         if self._timer is not None and self._timer.deadline <= due:
@@ -272,7 +302,7 @@ class Stage:
     @property
     def is_stopped(self) -> bool:
         """Whether the input ends because the stream was told to stop."""
-        return self._shared.stopped
+        return self._shared.stop.is_set
 
     @property
     def is_let_run(self) -> bool:
@@ -329,11 +359,13 @@ class Stage:
                         times.occupied += self._clock() - worker.began
                     if worker.seat is not None:
                         worker.seat.watch.end(worker.seat, cancelled=True)
-                self._shared.leave(error)
+                self._shared.leave(error, self)
             finally:
                 if times is not None:
                     times.rest(self._clock())
                 self._workers.discard(worker)
+                if worker.spent and not self._closing:
+                    self._spawn()
                 if not self._workers:  # the group ends with the last of them
                     self._closing = True
 
@@ -352,131 +384,175 @@ class Stage:
         flows = items and watch is None
         keyed = self._keyed
         entry: Entry | None = None
+        if not items:
+            current_batch.set(None)  # as it is again after each batch
+        context, cancelling = copy_context(), host.cancelling()
+        unit: Any = None
+        result: Any = None
         more = True
         turn.begin(worker)
         real = clock is perf_counter
         now = worker.began = clock()
-        while not self._closing:
-            if (
-                backlog
-                or self._yielding
-                or (order is not None and self._admitted - order.next >= window)
-            ):  # `_is_gate_closed`, without a call
-                if not more:
-                    return  # who opens the gate sends others
-                if times is not None and not self._yielding:
-                    times.block(clock())
-                more = await self._sleep(worker, math.inf)
-                continue
-            if times is not None and times.is_blocked:
-                times.unblock(clock())
-            if (
-                flows
-                and not worker.suspended
-                and (taken or inlet.refill())
-                and len(taken) > 1  # else it is not worth it
-                and len(link) < link.size
-                and not inlet.bypasses
-                and (order is None or order.next == self._admitted)
-            ):
-                unit, result = await self._flow(worker, call)
-                if unit is EMPTY:
-                    if perf_counter() > turn.end:
-                        await self._give_way()
-                        worker.began = clock()
-                    continue
-                position = int(worker.position)
-                number = worker.number
-            else:
-                # What `Items.take` does, in the place where every item passes.
-                unit = taken.popleft() if taken and items else intake.take()
-                if unit is EMPTY:
-                    if times is not None:
-                        times.is_starved = True
+        try:
+            while not self._closing:
+                if (
+                    backlog
+                    or self._yielding
+                    or (order is not None and self._admitted - order.next >= window)
+                ):  # `_is_gate_closed`, without a call
                     if not more:
-                        return
-                    more = await self._sleep(worker, intake.due)
+                        return  # who opens the gate sends others
+                    if times is not None and not self._yielding:
+                        times.block(clock())
+                    unit = result = entry = None  # nothing of the last one stays while it sleeps
+                    more = await self._sleep(worker, math.inf)
                     continue
-                if keyed is None:
-                    position = self._admitted
-                    self._admitted = position + 1
+                if times is not None and times.is_blocked:
+                    times.unblock(clock())
+                if (
+                    flows
+                    and not worker.suspended
+                    and (taken or inlet.refill())
+                    and len(taken) > 1  # else it is not worth it
+                    and len(link) < link.size
+                    and not inlet.bypasses
+                    and (order is None or order.next == self._admitted)
+                ):
+                    unit, result = await self._flow(worker, call, context, cancelling)
+                    if unit is EMPTY:
+                        if cancelling() and await self._absorb():
+                            worker.began = clock()
+                        if worker.spent:
+                            break
+                        if perf_counter() > turn.end:
+                            await self._give_way()
+                            worker.began = clock()
+                        continue
+                    position = int(worker.position)
+                    number = worker.number
                 else:
-                    admitted: Entry = unit
-                    entry, unit, position = admitted, admitted.item, admitted.position
-                if type(unit) is Bypass:
-                    await self._pass_by(position, unit)
-                    worker.began = clock()
-                    continue
-                if items:
-                    number = position - self._passed
-                else:
-                    number = unit.numbers if entry is None else entry.number
-                    worker.began = clock()  # to take it was work as well
-                worker.position = position
-                worker.number = number
-                worker.suspended = False
-                if watch is not None and seat is not None:
-                    watch.begin(seat, position, number)
-                try:
-                    result = call(unit) if entry is None else entry.failed or call(unit)
-                    if type(result) is CoroutineType:
-                        result = await result
-                except Exception as error:
-                    result = Failed(error, 1)
+                    # What `Items.take` does, in the place where every item passes.
+                    unit = taken.popleft() if taken and items else intake.take()
+                    if unit is EMPTY:
+                        if times is not None:
+                            times.is_starved = True
+                        if not more:
+                            return
+                        result = entry = None
+                        more = await self._sleep(worker, intake.due)
+                        continue
+                    if keyed is None:
+                        position = self._admitted
+                        self._admitted = position + 1
+                    else:
+                        admitted: Entry = unit
+                        entry, unit, position = admitted, admitted.item, admitted.position
+                    if type(unit) is Bypass:
+                        await self._pass_by(position, unit)
+                        worker.began = clock()
+                        continue
+                    if items:
+                        number = position - self._passed
+                    else:
+                        number = unit.numbers if entry is None else entry.number
+                        worker.began = clock()  # to take it was work as well
+                    worker.position = position
+                    worker.number = number
+                    worker.suspended = False
+                    if watch is not None and seat is not None:
+                        watch.begin(seat, position, number)
+                    try:
+                        result = call(unit) if entry is None else entry.failed or call(unit)
+                        if type(result) is CoroutineType:
+                            result = await result
+                    except Exception as error:
+                        result = Failed(error, 1)
 
-            kind = None if type(result) in plain else self.kinds[type(result)]
-            if times is not None:
-                now = clock()
-                seconds = now - worker.began
-                if not worker.suspended:
-                    times.held += seconds
-                if kind is not None or seat is not None:
-                    if bare and kind is not Kind.GENERATOR and kind is not Kind.AWAIT:
-                        times.latency.add(seconds)
-                elif bare:  # the usual way
-                    worker.began = now
-                    times.calls.append(seconds)
-                    if len(times.calls) >= MANY:
-                        times.fold()
-                else:
-                    worker.began = now
-                    times.occupied += seconds
-            if kind is not None or seat is not None:
-                await Delivery(self, position, number, seat).deliver(unit, result)
-                now = clock()
+                kind = None if type(result) in plain else self.kinds[type(result)]
                 if times is not None:
-                    times.occupied += now - worker.began
-                    worker.began = now
-            elif order is None:
-                if backlog or not send(result):
-                    backlog.append(result)
-            elif position == order.next:
-                if backlog or not send(result):
-                    backlog.append(result)
-                order.next = position + 1
-                if order.waiting:
-                    outlet.release()
+                    now = clock()
+                    seconds = now - worker.began
+                    if not worker.suspended:
+                        times.held += seconds
+                    if kind is not None or seat is not None:
+                        if bare and kind is not Kind.GENERATOR and kind is not Kind.AWAIT:
+                            times.latency.add(seconds)
+                    elif bare:  # the usual way
+                        worker.began = now
+                        times.calls.append(seconds)
+                        if len(times.calls) >= MANY:
+                            times.fold()
+                    else:
+                        worker.began = now
+                        times.occupied += seconds
+                if kind is not None or seat is not None:
+                    await Delivery(self, position, number, seat).deliver(unit, result)
+                    now = clock()
+                    if times is not None:
+                        times.occupied += now - worker.began
+                        worker.began = now
+                elif order is None:
+                    if backlog or not send(result):
+                        backlog.append(result)
+                elif position == order.next:
+                    if backlog or not send(result):
+                        backlog.append(result)
+                    order.next = position + 1
+                    if order.waiting:
+                        outlet.release()
+                        worker.began = clock()
+                else:
+                    order.waiting[position] = (result,)
+                if watch is not None and seat is not None:
+                    watch.end(seat, cancelled=False)
+                worker.position = DONE
+                if keyed is not None and entry is not None:
+                    keyed.done(entry)
+                if backlog and not outlet.flushing:
+                    await outlet.flush()
+                    now = worker.began = clock()
+                if not items:
+                    current_batch.set(None)
+                if cancelling() and await self._absorb():
+                    now = worker.began = clock()
+                if worker.spent or is_changed(context):
+                    worker.spent = True
+                    break
+                if times is None or not real:
+                    now = perf_counter()
+                if worker.suspended or turn.holder is not worker:
+                    turn.holder = worker  # `Turn.begin`, without a call
+                    turn.end = now + SLICE
+                elif now > turn.end:
+                    await self._give_way()
                     worker.began = clock()
-            else:
-                order.waiting[position] = (result,)
-            if watch is not None and seat is not None:
-                watch.end(seat, cancelled=False)
-            worker.position = DONE
-            if keyed is not None and entry is not None:
-                keyed.done(entry)
-            if backlog and not outlet.flushing:
-                await outlet.flush()
-                now = worker.began = clock()
-            if times is None or not real:
-                now = perf_counter()
-            if worker.suspended or turn.holder is not worker:
-                turn.holder = worker  # `Turn.begin`, without a call
-                turn.end = now + SLICE
-            elif now > turn.end:
-                await self._give_way()
-                worker.began = clock()
+        finally:
+            # The frame may live on, in the traceback of an error: it knows who called it.
+            unit = result = entry = None
 
-    async def _flow(self, worker: Worker, call: Callable[[Any], Any]) -> tuple[Any, Any]:
+    async def _absorb(self) -> bool:
+        """Take a cancellation that the last unit has left behind, and say whether it did.
+
+        A function may well ask for one with asyncio's own ``Task.cancel()``, as those time limits
+        do that are older than `asyncio.timeout`, and not wait for it. It is nothing to the next.
+        """
+        if current_effective_deadline() == -math.inf:
+            return False  # it is the run's, and will be raised
+        try:
+            await checkpoint()  # where it is raised, if it has not been
+        except get_cancelled_exc_class():  # noqa: ASYNC103 - it is the one that was asked for
+            if current_effective_deadline() == -math.inf:
+                raise
+        host.uncancel()
+        return True
+
+    async def _flow(
+        self,
+        worker: Worker,
+        call: Callable[[Any], Any],
+        context: Context,
+        cancelling: Callable[[], int],
+    ) -> tuple[Any, Any]:
         """Take items and send their results for as long as nothing but that is to be done.
 
         The fast twin of the rest of `_serve`: while the function does not suspend, nobody else
@@ -486,7 +562,8 @@ class Stage:
             An item with a result that has to be dealt with, at the worker's position; or `EMPTY`.
         """
         inlet, link, counts = self._inlet, self.outlet.link, self.counts
-        popleft, append, plain = inlet.taken.popleft, link.appender(), self.kinds.plain
+        popleft, plain = inlet.taken.popleft, self.kinds.plain
+        append: Any = link.appender()
         turn, times = self._shared.turn, self._times
         if turn.holder is not worker:
             turn.begin(worker)
@@ -494,6 +571,8 @@ class Stage:
         self._held = held = len(inlet.taken)
         count = min(held, link.size - len(link))
         first, whole = self._admitted, False
+        unit: Any = None
+        result: Any = None
         self._flowing = worker
         try:
             for _ in repeat(None, count):
@@ -512,10 +591,20 @@ class Stage:
                     counts.filtered += 1
                 else:
                     return unit, result
+                try:
+                    if copy_context() != context:
+                        worker.spent = True
+                        break
+                    if cancelling():
+                        break
+                except Exception:
+                    worker.spent = True
+                    break
                 if perf_counter() > end:
                     break
             whole = True
         finally:
+            unit = result = append = None  # see `_serve`
             if self._flowing is worker:
                 self._catch_up(worker)
                 self._flowing = None
@@ -663,7 +752,7 @@ class Stage:
             self._keyed.cut(position)  # items before this one may be set aside
         else:
             self._closing = True
-        self.outlet.order.cut(position)
+        self.outlet.cut(position)
         for worker in self._workers:
             if worker.position > position:
                 worker.scope.cancel()

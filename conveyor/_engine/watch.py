@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
@@ -9,6 +10,13 @@ from typing import Any
 
 from .._instrument import Instrument, MakesInstrument, RunInfo
 from .log import Log
+
+# The methods of `Instrument` itself that do nothing.
+SILENT = {
+    method
+    for name, method in vars(Instrument).items()
+    if inspect.isfunction(method) and name not in ("__init__", "failure_delivered")
+}
 
 
 class Watch:
@@ -46,13 +54,14 @@ class Watch:
         told = self._told.get(event)
         if told is None:
             methods = [(each, getattr(each, event.__name__)) for each in self._instruments]
-            told = [pair for pair in methods if getattr(pair[1], "__func__", None) is not event]
+            told = [pair for pair in methods if getattr(pair[1], "__func__", None) not in SILENT]
             self._told[event] = told
         for instrument, method in told:
             try:
                 method(*args, **named)
             except Exception as error:
-                self._instruments.remove(instrument)
+                # By identity: instruments may well compare equal, as dataclasses do.
+                self._instruments = [each for each in self._instruments if each is not instrument]
                 self._told = {}
                 message = "%r failed in %s, and is told no more"
                 self._log.error(message, instrument, event.__name__, error=error)
@@ -104,6 +113,10 @@ class StageWatch:
         items = self._items.pop(position, None)
         if items is not None:  # else it only passed the stage by
             self._watch.tell(Instrument.items_settled, self._index, items)
+
+    def dropped(self, items: Sequence[int]) -> None:
+        """Nothing comes of items that never got into a unit."""
+        self._watch.tell(Instrument.items_settled, self._index, items)
 
     def failed(self, items: Sequence[int], what: Any, error: Exception, attempts: int) -> None:
         """Items give no result."""

@@ -27,14 +27,16 @@ class Worker:
             the one before, unless it did something else meanwhile.
         number: Of the item in hand, or those of the batch's items, among all that came.
         seat: Where it sits while it is watched.
+        spent: Whether the function has left its mark on the task, and another is to take over.
     """
 
-    __slots__ = ("began", "fresh", "number", "position", "scope", "seat", "suspended")
+    __slots__ = ("began", "fresh", "number", "position", "scope", "seat", "spent", "suspended")
 
     def __init__(self) -> None:
         self.scope = CancelScope()
         self.position: float = IDLE
         self.suspended = False
+        self.spent = False
         self.fresh = True
         self.began = 0.0
         self.number: int | Sequence[int] = 0

@@ -6,15 +6,14 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from anyio import CancelScope, create_task_group, get_cancelled_exc_class, sleep
-from anyio.abc import TaskGroup
+from anyio import get_cancelled_exc_class, sleep
 
 from .._engine import host
-from .._engine.block import leave
-from .._engine.later import Later
+from .._engine.companion import Companion
 from .._engine.log import NOWHERE, Log
 from .._spec import check_seconds
 from .._stream import Stream
@@ -197,11 +196,10 @@ class _View:
                 self._screen.close(None)  # or what the program prints would fail as well
 
 
-async def _draw(view: _View, until: CancelScope) -> None:
-    with until:
-        while True:
-            await sleep(view.interval)
-            view.draw()
+async def _draw(view: _View) -> None:
+    while True:
+        await sleep(view.interval)
+        view.draw()
 
 
 class _Shown(AbstractAsyncContextManager[Stream[Out]]):
@@ -211,24 +209,15 @@ class _Shown(AbstractAsyncContextManager[Stream[Out]]):
         self._stream = stream
         self._settings = settings
         self._view: _View | None = None
-        self._group: TaskGroup | None = None
-        self._drawing: CancelScope | None = None
+        self._drawing: Companion | None = None
 
     async def __aenter__(self) -> Stream[Out]:
         """Show the first picture, and begin to move it."""
         host.require_loop()
         screen = self._settings.screen()
         if screen is not None:
-            host.protect(_draw)
-            view = _View(self._stream, screen, self._settings)
-            try:
-                self._group, self._drawing = create_task_group(), CancelScope()
-                await self._group.__aenter__()
-            except BaseException:
-                view.close()
-                raise
-            self._view = view
-            self._group.start_soon(Later, _draw, view, self._drawing, name="conveyor picture")
+            view = self._view = _View(self._stream, screen, self._settings)
+            self._drawing = Companion(partial(_draw, view), "conveyor picture")
         return self._stream
 
     async def __aexit__(
@@ -236,17 +225,14 @@ class _Shown(AbstractAsyncContextManager[Stream[Out]]):
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> None:
         """Show the last picture, which stays. The body's exception passes as it is."""
         view, self._view = self._view, None
-        group, self._group = self._group, None
-        if view is None:
-            return None
-        assert group is not None
-        assert self._drawing is not None
-        self._drawing.cancel()
+        drawing, self._drawing = self._drawing, None
+        if view is None or drawing is None:
+            return
         try:
-            return await leave(group, exc_type, exc, traceback)  # noqa: ASYNC102 - it is about to end
+            await drawing.end()  # noqa: ASYNC102 - shielded, and it is about to end
         finally:
             view.close()
 
