@@ -90,7 +90,6 @@ class Shared:
             error: What `what` ends in.
             what: The stage, or the input.
         """
-        error = sole(error)
         if isinstance(error, GeneratorExit):
             raise error
         cancelled, rest = split(error)
@@ -98,7 +97,7 @@ class Shared:
             self._run.fail(error)
         elif current_effective_deadline() != -math.inf:
             host.uncancel()  # it is dealt with: what this task waits for next is not cancelled
-            self._run.fail(stray(cancelled, what))
+            self._run.fail(stray(what, cancelled))
             if rest is not None:
                 self.note(rest)
         else:
@@ -121,7 +120,7 @@ def sole(error: BaseException) -> BaseException:
     return error
 
 
-def stray(cancelled: BaseException, what: object) -> RuntimeError:
+def stray(what: object, cancelled: BaseException | None = None) -> RuntimeError:
     """Return the error for a cancellation that the run knows nothing of.
 
     To hand the consumer the cancellation itself would say that the consumer is cancelled, and a
@@ -163,6 +162,7 @@ class Run:
         self._mark = Mark()
         self._working = False
         self._worked = False  # whether all that was to be done is done
+        self._cut = False  # whether that is given up, as the time to stop is over
         self._errors: list[BaseException] = []  # all that ended something, this one among them
         self._scope = CancelScope()
         self._group = create_task_group()  # of the source and the stages
@@ -218,18 +218,15 @@ class Run:
             self._mark.set()
             with self._scope:
                 await self._main()
-            if not (self._worked or self._closed):
-                if self._scope.cancel_called:
-                    self._cut_short()
-                elif self.error is None:
-                    self.set_error(RuntimeError("the run ended before all of it was done"))
+            if self._scope.cancel_called and not (self._worked or self._closed):
+                self._cut_short()
         except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
             cancelled, rest = split(error)
             if rest is not None:
                 self.set_error(sole(rest))
             if cancelled is not None:
                 if not self._closed:
-                    self.set_error(stray(cancelled, "the run"))
+                    self.set_error(stray("the run", cancelled))
                 raise cancelled from None  # noqa: ASYNC104 - it is all of it that cancels
         finally:
             self.over()
@@ -242,6 +239,8 @@ class Run:
         if self._elapsed is not None:
             return
         self._elapsed = self.clock() - self._began
+        if not (self._worked or self._closed or self._cut) and self.error is None:
+            self.error = stray("the run")  # before its first step, or in a way that is not known
         try:
             self._end()
         except BaseException as error:  # noqa: ASYNC103 - handed to the consumer
@@ -322,6 +321,7 @@ class Run:
 
     def _cut_short(self) -> None:
         """Say what was given up when the time to stop was over; an error that was due comes now."""
+        self._cut = True
         finals = [stage.final.error for stage in self._stages if stage.final is not None]
         error = finals[-1] if finals else self.input_error  # the last stage's is the first in order
         if error is not None:

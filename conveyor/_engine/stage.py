@@ -216,7 +216,19 @@ class Stage:
             self._scope.cancel()
 
     async def run(self) -> None:
-        """Run to the end of the input, or to the error that ends the run."""
+        """Run to the end of the input, or to the error that ends the run.
+
+        Whatever goes wrong is told to the run, and not raised: with other stages that fail as well,
+        a group would come out, and asyncio ends the whole program on a `SystemExit` of a task.
+        """
+        try:
+            await self._run()
+        except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
+            while isinstance(error, BaseExceptionGroup):  # our own group's: workers raise no others
+                error = error.exceptions[0]
+            self._shared.leave(error, self)
+
+    async def _run(self) -> None:
         # Workers start from here, not from the context of the worker that happens to start
         # them: what a function sets there is not inherited by chance.
         self._spawn_context = copy_context()
@@ -238,8 +250,6 @@ class Stage:
                 if self.outlet.backlog:  # it was cancelled
                     return
             self.is_over = True
-        except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
-            self._shared.leave(error, self)
         finally:
             if self._times is not None:
                 self._times.finish(self._clock())
