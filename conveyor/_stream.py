@@ -152,6 +152,7 @@ class Stream(Generic[Out]):
                             run.watch.tell(Instrument.failure_delivered, result.failure)
                         return result.failure  # type: ignore[no-any-return]
                     run.errors_taken += 1
+                    result = None  # the run has the error, whose traceback will hold this frame
                     break
                 began = run.clock()
                 try:
@@ -188,6 +189,7 @@ class Stream(Generic[Out]):
         """End the iteration as the run has ended."""
         closed = self._state is _State.OVER
         self._state, self._results = _State.OVER, None
+        run.discard()  # an abort has left some
         error, run.error = run.error, None
         try:
             if error is None:
@@ -213,8 +215,8 @@ class Stream(Generic[Out]):
     async def drain(self) -> None:
         """Run to the end and discard the results. Structured, and raises, as `collect` does."""
         async with self:
-            async for _ in self:
-                pass
+            async for result in self:
+                del result  # an error that comes next would keep it, in its traceback
 
     # Ending
 
@@ -301,6 +303,7 @@ class Stream(Generic[Out]):
         if run.is_around():
             return  # the caller is a part of the run, which cannot end before it has
         await wait_to_end(run.done)
+        run.discard()
         if not self._reading and run.error is not None:
             run.log.lost(run.error)
             run.error = None
@@ -338,6 +341,7 @@ class Stream(Generic[Out]):
         run.cancel()
         if not run.is_around():
             await wait_to_end(run.done)  # noqa: ASYNC102 - shielded, and it is about to end
+            run.discard()
         if isinstance(exc, get_cancelled_exc_class()):
             return
         error, run.error = run.error, None

@@ -39,6 +39,29 @@ def release(error: BaseException, *, whole: bool = True) -> None:
                 todo.append(other)
 
 
+def empty(cancelled: BaseException) -> None:
+    """Take all frames off a cancellation that is about to leave a task of the run.
+
+    Nobody looks at them, and a task group may keep the cancellation, as anyio's on asyncio does in
+    a reference cycle. What came before it goes as well, but for other cancellations: anyio tells by
+    these whose it is.
+    """
+    if isinstance(cancelled, BaseExceptionGroup):
+        cancelled.with_traceback(None)
+        for part in cancelled.exceptions:
+            empty(part)
+        return
+    kind = type(cancelled)
+    each: BaseException | None = cancelled
+    found: set[int] = set()
+    while each is not None and id(each) not in found:
+        found.add(id(each))
+        each.with_traceback(None)
+        if not isinstance(each.__context__, kind):
+            each.__context__ = None
+        each = each.__context__
+
+
 def _outside(traceback: TracebackType | None) -> TracebackType | None:
     while traceback is not None:
         name = traceback.tb_frame.f_globals.get("__name__")

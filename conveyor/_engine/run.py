@@ -25,7 +25,7 @@ from . import host
 from .call import Caller
 from .cleanup import Cleanup
 from .failures import Failures
-from .frames import release
+from .frames import empty, release
 from .inputs import Inputs
 from .later import Later
 from .link import Link, TimedLink
@@ -90,20 +90,23 @@ class Shared:
             error: What `what` ends in.
             what: The stage, or the input.
         """
-        if isinstance(error, GeneratorExit):
-            raise error
-        cancelled, rest = split(error)
-        if cancelled is None:
-            self._run.fail(error)
-        elif current_effective_deadline() != -math.inf:
+        try:
+            if isinstance(error, GeneratorExit):
+                raise error
+            cancelled, rest = split(error)
+            if cancelled is None:
+                self._run.fail(error)
+                return
+            if rest is not None:
+                self.note(rest)
+            if current_effective_deadline() == -math.inf:
+                empty(cancelled)
+                raise cancelled
             host.uncancel()  # it is dealt with: what this task waits for next is not cancelled
             self._run.fail(stray(what, cancelled))
-            if rest is not None:
-                self.note(rest)
-        else:
-            if rest is not None:
-                self.note(rest)
-            raise cancelled
+        finally:
+            del error  # its traceback holds this frame: a reference cycle
+            cancelled = rest = None
 
 
 def split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
@@ -180,6 +183,7 @@ class Run:
         ]
         self.consumer_waited = 0.0
         self.errors_taken = 0
+        self._discarded = 0
         self._began = clock()
         self._elapsed: float | None = None  # once it is over
         # Once it is over, if not all was done: as it was then, with what was given up.
@@ -222,12 +226,16 @@ class Run:
                 self._cut_short()
         except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
             cancelled, rest = split(error)
-            if rest is not None:
-                self.set_error(sole(rest))
-            if cancelled is not None:
-                if not self._closed:
-                    self.set_error(stray("the run", cancelled))
-                raise cancelled from None  # noqa: ASYNC104 - it is all of it that cancels
+            try:
+                if rest is not None:
+                    self.set_error(sole(rest))
+                if cancelled is not None:
+                    if not self._closed:
+                        self.set_error(stray("the run", cancelled))
+                    empty(cancelled)
+                    raise cancelled from None  # noqa: ASYNC104 - it is all of it that cancels
+            finally:
+                cancelled = rest = None  # its traceback holds this frame: a reference cycle
         finally:
             self.over()
 
@@ -359,6 +367,11 @@ class Run:
             self.set_error(error)
             self._scope.cancel()
 
+    def discard(self) -> None:
+        """Let go of the results that were not delivered. Nobody will ask for them."""
+        self._discarded += len(self.results)
+        self.results.forget()
+
     def received(self) -> int:
         """How many items have come to the stage to which the most have come."""
         return max(stage.received for stage in self._stages)
@@ -427,13 +440,14 @@ class Run:
         assert self.context.pipeline_id is not None
         results, source, timing = self.results, self._source, self.context.timing
         elapsed = self._elapsed
+        queued = len(results) + self._discarded
         return StreamStatistics(
             pipeline_id=self.context.pipeline_id,
             stages=stages,
-            queued=len(results),
+            queued=queued,
             total=source.total,
             read=source.read,
-            delivered=results.sent - len(results) - self.errors_taken,
+            delivered=results.sent - queued - self.errors_taken,
             elapsed=self.clock() - self._began if elapsed is None else elapsed,
             input_waited=source.waited if timing else 0.0,
             consumer_waited=self.consumer_waited if timing else 0.0,

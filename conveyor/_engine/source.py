@@ -95,10 +95,13 @@ class Source:
 
     def forget(self) -> None:
         """Let go of the input and of what is in hand."""
+        self._let_go()
+        self._in_hand = _NOTHING
+
+    def _let_go(self) -> None:
         if self._data is not None:
             self._total = length_of(self._data)
             self._data = None
-        self._in_hand = _NOTHING
 
     @property
     def holds(self) -> bool:
@@ -130,6 +133,7 @@ class Source:
                     self.is_over = True
         finally:
             self._link.close_sender()
+            self._let_go()
 
     async def _run(self) -> None:
         failure = await self._until_stopped()
@@ -190,6 +194,7 @@ class Source:
             self.read += 1
             if not send(item):
                 await self._send(item)
+            item = None  # it may be long before the next is there
             if self._is_turn_over():
                 await self._turn.give_way()
 
@@ -204,6 +209,7 @@ class Source:
             self.read += 1
             if not send(item):
                 await self._send(item)
+            item = None  # it may be long before the next is there
             if self._is_turn_over():
                 await self._turn.give_way()
 

@@ -206,6 +206,7 @@ class Stage:
         """Let go of all items and results. The run is over."""
         self._intake.forget()
         self.outlet.forget()
+        self.final = None
 
     def cancel(self) -> None:
         """End the stage at once: what it holds is given up."""
@@ -428,6 +429,7 @@ class Stage:
                     and not inlet.bypasses
                     and (order is None or order.next == self._admitted)
                 ):
+                    unit = result = None  # the last one
                     unit, result = await self._flow(worker, call, context, cancelling)
                     if unit is EMPTY:
                         if cancelling() and await self._absorb():
