@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _helpers import all_blocked, in_both_modes, results_and_error, timed
+from _helpers import all_blocked, in_both_modes, passing, results_and_error, timed
 from conveyor import Failure, Stream, Task, batch_task, single_task
 from conveyor._engine.keyed import Keyed
 
@@ -328,3 +328,52 @@ def test_a_coroutine_function_is_no_key() -> None:
 
     with pytest.raises(TypeError, match="key must be a plain function of the item, not"):
         single_task(lambda item: item).with_options(key=key)
+
+
+@in_both_modes
+@pytest.mark.parametrize("place", ["input", "stage before"])
+async def test_a_stage_that_has_failed_sleeps_until_what_is_in_front_has_cleaned_up(
+    mode: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could start nothing of what waits in front of it, and was to look again and again."""
+    looks = 0
+    take = Keyed.take
+
+    def counting(keyed: Keyed) -> Any:
+        nonlocal looks
+        looks += 1
+        return take(keyed)
+
+    async def clean_up() -> None:
+        with anyio.CancelScope(shield=True):
+            await all_blocked(500)
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            for item in range(300):
+                yield item
+        finally:
+            if place == "input":
+                await clean_up()
+
+    async def before(item: int) -> int:
+        if item == 250:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                await clean_up()
+        return item
+
+    async def work(item: int) -> int:
+        await all_blocked(20)
+        if item == 1:
+            raise ValueError("bad")
+        return item
+
+    monkeypatch.setattr(Keyed, "take", counting)
+    keyed = single_task(key=lambda item: item % 3)(work)
+    pipeline = (single_task(before) if place == "stage before" else passing) | keyed
+    results, error = await results_and_error(pipeline.with_execution_mode(mode)(source()))
+    assert isinstance(error, ValueError)
+    assert results in ([0], [0, 2], [2, 0], [])
+    assert looks < 1000

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 import math
+import pickle
 import signal
 import subprocess
 import sys
@@ -19,9 +22,11 @@ from anyio.lowlevel import checkpoint
 
 from _helpers import all_blocked, error_of, in_both_modes, passing, stalling, timed, timetable
 from conveyor import (
+    PipelineContext,
     Stream,
     StreamConsumedError,
     batch_task,
+    get_current_context,
     resource,
     single_task,
     stop_on_signals,
@@ -996,3 +1001,246 @@ async def test_outside_the_main_thread_it_says_so(anyio_backend: tuple[str, Any]
 
     with pytest.raises(RuntimeError, match="the main thread"):
         await anyio.to_thread.run_sync(run)
+
+
+# --- the input
+
+
+class Numbers:
+    """An async iterator that is not a generator."""
+
+    def __init__(self) -> None:
+        self.left = iter(range(3))
+
+    def __aiter__(self) -> Numbers:
+        return self
+
+    async def __anext__(self) -> int:
+        for number in self.left:
+            return number
+        raise StopAsyncIteration
+
+
+async def async_numbers() -> AsyncIterator[int]:
+    for number in range(3):
+        yield number
+
+
+INPUTS: dict[str, Callable[[], Any]] = {
+    "list": lambda: [0, 1, 2],
+    "range": lambda: range(3),
+    "set": lambda: {0, 1, 2},
+    "dict": lambda: {0: "zero", 1: "one"},
+    "iterator": lambda: iter([0, 1, 2]),
+    "generator": lambda: (number for number in range(3)),
+    "async generator": async_numbers,
+    "async iterator": Numbers,
+    "stream": lambda: passing(range(3)),
+}
+
+
+@in_both_modes
+@pytest.mark.parametrize("data", INPUTS.values(), ids=INPUTS)
+@pytest.mark.parametrize("interrupt", [True, False])
+async def test_stop_right_after_the_block_is_entered_reads_nothing(
+    mode: str, data: Callable[[], Any], interrupt: bool
+) -> None:
+    source = data()
+    async with passing.with_execution_mode(mode)(source) as stream:
+        stream.stop(interrupt_input=interrupt)
+        assert [result async for result in stream] == []
+        assert stream.statistics().read == 0
+    if isinstance(source, Stream):
+        await source.aclose()
+
+
+class Server:
+    """Hands out numbers. A reply takes half a second to arrive, and is lost if nobody waits."""
+
+    def __init__(self) -> None:
+        self.popped: list[int] = []
+
+    async def pop(self) -> int:
+        await anyio.sleep(0.5)
+        self.popped.append(len(self.popped))
+        number = self.popped[-1]
+        await anyio.sleep(0.5)
+        return number
+
+
+@pytest.mark.virtual_time
+@in_both_modes
+@pytest.mark.parametrize("tenths", range(1, 40, 3))
+@pytest.mark.parametrize("form", ["generator", "iterator"])
+async def test_a_read_that_may_finish_loses_nothing(mode: str, tenths: int, form: str) -> None:
+    server = Server()
+
+    async def source() -> AsyncIterator[int]:
+        while True:
+            yield await server.pop()
+
+    class Source:
+        def __aiter__(self) -> Source:
+            return self
+
+        async def __anext__(self) -> int:
+            return await server.pop()
+
+    async def stop() -> None:
+        await anyio.sleep(tenths / 10)
+        stream.stop(interrupt_input=False)
+
+    data: Any = source() if form == "generator" else Source()
+    async with (
+        anyio.create_task_group() as group,
+        passing.with_execution_mode(mode)(data) as stream,
+    ):
+        group.start_soon(stop)
+        assert [result async for result in stream] == server.popped
+
+
+@pytest.mark.virtual_time
+@in_both_modes
+async def test_a_second_stop_interrupts_the_read(mode: str) -> None:
+    closed = []
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 0
+            await anyio.sleep_forever()
+        finally:
+            closed.append(anyio.current_time())
+
+    async with passing.with_execution_mode(mode)(source()) as stream:
+        assert await anext(stream) == 0
+        await all_blocked()
+        began = anyio.current_time()
+        stream.stop(interrupt_input=False)
+        with anyio.move_on_after(5) as scope:
+            await anext(stream)
+        assert scope.cancelled_caught
+        assert closed == []
+        stream.stop()
+        assert [result async for result in stream] == []
+        assert closed == [began + 5]
+
+
+@pytest.mark.virtual_time
+@in_both_modes
+async def test_an_input_that_waits_for_the_stop_ends_by_itself(mode: str) -> None:
+    """As it is written in the documentation: the wait for a message is raced with the stop."""
+    taken: list[int] = []
+
+    async def messages() -> AsyncIterator[int]:
+        context = get_current_context()
+        assert context is not None
+        assert not context.stopping
+        while not context.stopping:
+            message = None
+
+            async def take(scope: anyio.CancelScope) -> None:
+                nonlocal message
+                await anyio.sleep(1)
+                message = len(taken)
+                taken.append(message)
+                scope.cancel()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(take, group.cancel_scope)
+                await context.wait_stopping()
+                group.cancel_scope.cancel()
+            if message is not None:
+                yield message
+        ended.append(anyio.current_time() - began)
+
+    ended: list[float] = []
+    began = anyio.current_time()
+    async with passing.with_execution_mode(mode)(messages()) as stream:
+        for number in range(3):
+            assert await anext(stream) == number
+        await anyio.sleep(0.5)
+        stream.stop(interrupt_input=False)
+        assert [result async for result in stream] == []
+    assert taken == [0, 1, 2]
+    assert ended == [3.5]
+
+
+@in_both_modes
+@pytest.mark.parametrize("form", ["single", "batch", "generator", "keyed", "thread"])
+@pytest.mark.real_time
+async def test_tasks_are_told_of_the_stop(mode: str, form: str) -> None:
+    seen: list[tuple[Any, bool]] = []
+
+    def work(item: Any) -> Any:
+        context = get_current_context()
+        assert context is not None
+        before = context.stopping
+        if item in (2, [2]):
+            if form == "thread":
+                anyio.from_thread.run_sync(stream.stop)
+            else:
+                stream.stop()
+        seen.append((before, context.stopping))
+        return item
+
+    def give(item: Any) -> Any:
+        yield work(item)
+
+    task: Any = {
+        "single": single_task(concurrency_limit=1)(work),
+        "batch": batch_task(max_size=1)(work),
+        "generator": single_task(concurrency_limit=1)(give),
+        "keyed": single_task(key=lambda _: 0)(work),
+        "thread": single_task(concurrency_limit=1, executor="thread")(work),
+    }[form]
+    stream = task.with_execution_mode(mode)(range(5))
+    results = await stream.collect()
+    assert results == [*range(len(results))]
+    assert seen[:3] == [(False, False), (False, False), (False, True)]
+    assert all(after == (True, True) for after in seen[3:])
+
+
+async def test_a_context_that_is_not_a_runs_own() -> None:
+    context = PipelineContext(buffer_size=3)
+    assert context.stopping is False
+    with pytest.raises(RuntimeError, match=r"get_current_context\(\)"):
+        await context.wait_stopping()
+    with pytest.raises(AttributeError):
+        context.stopping = True  # type: ignore[misc]  # it is the run that says so
+
+
+async def test_a_runs_context_is_one_of_settings_all_the_same() -> None:
+    """It can be given to another pipeline, copied and pickled: what belongs to the run stays."""
+    contexts: list[PipelineContext] = []
+
+    @single_task
+    def work(item: int) -> int:
+        context = get_current_context()
+        assert context is not None
+        contexts.append(context)
+        stream.stop()
+        return item
+
+    stream = work.with_context(buffer_size=3, tenant="acme")([1])
+    await stream.drain()
+    (context,) = contexts
+    assert context.stopping
+    again = passing.with_context(**context.__dict__)
+    assert not again([1]).statistics().over
+    for copied in (
+        copy.copy(context),
+        copy.deepcopy(context),
+        pickle.loads(pickle.dumps(context)),
+        dataclasses.replace(context, buffer_size=3),
+    ):
+        assert copied == context
+        assert copied.data == {"tenant": "acme"}
+        assert not copied.stopping
+
+
+@pytest.mark.parametrize("value", [None, 1, "no"])
+async def test_interrupt_input_is_true_or_false(value: Any) -> None:
+    stream = passing([1])
+    with pytest.raises(TypeError, match="interrupt_input must be True or False"):
+        stream.stop(interrupt_input=value)
+    await stream.drain()
