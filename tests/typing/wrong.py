@@ -86,6 +86,10 @@ async def load_text() -> str:
     return ""
 
 
+async def load_db() -> bytes:
+    return b""
+
+
 class Service:
     @single_task
     async def with_db(self, url: str, db: bytes) -> Page:
@@ -316,3 +320,9 @@ def together() -> None:
     batch_task(undecorated, max_size=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     # Nothing says what a lambda takes, which mypy lets pass.
     single_task(lambda number: number + 1)  # pyright: ignore[reportOperatorIssue, reportUnknownLambdaType]
+
+
+def limits() -> None:
+    """What runs, and is refused: see the page about side inputs."""
+    sent.with_inputs(db=load_db(), limit=1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    looked_up.with_inputs(b"").with_inputs(b"")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
