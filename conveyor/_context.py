@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._instrument import Instrument
 
@@ -46,6 +46,9 @@ class ExecutionMode(StrEnum):
             raise ValueError(
                 f"execution_mode must be 'ordered' or 'as_completed', not {value!r}"
             ) from None
+
+
+Mode: TypeAlias = ExecutionMode | Literal["ordered", "as_completed"]
 
 
 def check_count(name: str, value: object, *, none: bool = False, inf: bool = False) -> None:
@@ -185,7 +188,7 @@ class PipelineContext(_OfARun):
 
     __module__ = "conveyor"
 
-    execution_mode: ExecutionMode | str = ExecutionMode.ORDERED
+    execution_mode: Mode = ExecutionMode.ORDERED
     max_parallelism: int | None = None
     buffer_size: int = 100
     pipeline_id: str | None = None

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import (
     TYPE_CHECKING,
@@ -16,96 +16,44 @@ from typing import (
     Never,
     ParamSpec,
     Protocol,
-    Required,
     TypeAlias,
-    TypedDict,
     TypeVar,
     Unpack,
     overload,
 )
 
-from ._errors import ErrorHandler, HandlerFunction
 from ._pipeline import Pipeline, Task
-from ._spec import (
-    BatchSpec,
-    ExecutorName,
-    OnBatchError,
-    OnError,
-    RetryOn,
-    SingleSpec,
-    make_spec,
-    option_names,
-)
+from ._spec import BatchSpec, SingleSpec, make_spec, option_names
 
 T = TypeVar("T")
 
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-    from fractions import Fraction
-
-    from ._engine.inputs import Resource
-    from ._pipeline import TaskWithInputs
-    from ._rate import RateLimit
-
-    class TaskOptions(TypedDict, total=False):
-        """What both decorators take; `single_task` says what it means."""
-
-        retry_attempts: int
-        retry_delay: float
-        retry_exponential_backoff: bool
-        retry_max_delay: float
-        retry_jitter: bool
-        retry_on: RetryOn
-        timeout: float | None
-        error_handler: ErrorHandler | HandlerFunction | None
-        task_name: str | None
-        concurrency_limit: float | None
-        executor: ExecutorName | Executor | None
-        abandon_on_cancel: bool
-        max_failures: int | Fraction | None
-        rate_limit: RateLimit | None
-        cost: float | Callable[[Any], float] | None
-        settle: Callable[[Any, Any], float] | None
-
-    class SingleOptions(TaskOptions, total=False):
-        """What `single_task` takes, but for ``spread``, which has a say in the task's type."""
-
-        key: Callable[[Any], Hashable] | None
-        per_key: int
-        on_error: OnError
-
-    class BatchOptions(TaskOptions, total=False):
-        """What `batch_task` takes."""
-
-        max_size: Required[int]
-        min_size: int
-        max_wait: float | None
-        drop_remainder: bool
-        max_weight: float | None
-        weight: Callable[[Any], float] | None
-        by: Callable[[Any], Hashable] | None
-        max_open: int | None
-        flush_when_idle: bool
-        on_error: OnBatchError
+    from ._failure import Failure
+    from ._pipeline import BatchTask
+    from ._spec import BatchOptions, EmitFailure, OnBatchError, OnError, SingleOptions
 
     # The overloads below tell apart what functions take and what they return, and lean on three
     # habits of the type checkers, which tests/typing holds them to:
     #
     # 1. pyright uses the first overload that fits. So does mypy, unless there is an `Any` in the
     #    function's type, as in dict[str, Any]: if several fit then, it gives up.
-    # 2. Where a union offers two ways to solve a type variable, mypy solves it in neither, and
-    #    the overload does not fit. Hence the list[B] beside B: lists have an overload of their
-    #    own, and are to fit no other.
-    # 3. mypy takes `int | str` for a B as it is, but to find it in a `B | None` it makes one type
-    #    of the two, `object`. Hence `_Awaited`.
+    # 2. Where a union offers two ways to solve a type variable, mypy solves it in neither, and the
+    #    overload does not fit. Hence the list[Result] beside Result: lists have an overload of
+    #    their own, and are to fit no other.
+    # 3. mypy takes `int | str` for a Result as it is, but to find it in a `Result | None` it makes
+    #    one type of the two, `object`. Hence `_Awaited`.
+    #
+    # Failures double all of them: no type says "a Failure of this item, or nothing".
 
-    A = TypeVar("A")  # an item
-    B = TypeVar("B")  # a result
-    S = TypeVar("S")  # whose method it is
+    # They are seen: of `lambda x: x + 1` pyright says that an `Item` may have no `+`.
+    Item = TypeVar("Item")
+    Result = TypeVar("Result")
+    Owner = TypeVar("Owner")  # whose method it is
     P = ParamSpec("P")  # what comes after the item
     R = TypeVar("R")  # what is returned
     N = TypeVar("N", bound=None)
+    Takes = TypeVar("Takes", contravariant=True)
 
     class _Hashable(Protocol):
         """For mypy all but None, lists, dicts and sets. For pyright, which needs none, nothing."""
@@ -117,181 +65,421 @@ if TYPE_CHECKING:
 
     H = TypeVar("H", bound=_Hashable)
 
-    X = TypeVar("X")
-    Y = TypeVar("Y", bound=bool)
-    X_co = TypeVar("X_co", covariant=True)
-    Y_co = TypeVar("Y_co", bound=bool, covariant=True)
+    _Single: TypeAlias = Callable[Concatenate[Item, P], R]
+    _Batch: TypeAlias = Callable[Concatenate[list[Item], P], R]
+    _BatchMethod: TypeAlias = Callable[Concatenate[Owner, list[Item], P], R]
 
-    class _Alone(Protocol[X_co, Y_co]):
-        """What an item is enough for. Offers a second way (2) to it, and fits nothing itself."""
+    class _Open(Protocol[Takes]):
+        """A function with ``**options``, whose first parameter mypy takes for one of them."""
 
-        def __call__(self, item: Never, /) -> X_co: ...
-        def __hash__(self) -> Y_co: ...
-
-    _Item: TypeAlias = Callable[[A], R]
-    _More: TypeAlias = Callable[Concatenate[A, P], R] | _Alone[X, Y]
-    _Batch: TypeAlias = Callable[[list[A]], R]
-    _MoreBatch: TypeAlias = Callable[Concatenate[list[A], P], R] | _Alone[X, Y]
-    _BatchMethod: TypeAlias = Callable[Concatenate[S, list[A], P], R] | _Alone[X, Y]
+        def __call__(self, item: Takes, /, *, _any_name: Any) -> Any: ...
 
     _Nothing: TypeAlias = Awaitable[N] | N  # first, or else pyright takes `Any` for a list
-    _List: TypeAlias = Awaitable[list[B] | None] | list[B] | None
-    _Values: TypeAlias = Iterator[B | None] | AsyncIterator[B | None]
+    _List: TypeAlias = Awaitable[list[Result] | None] | list[Result] | None
+    _Values: TypeAlias = Iterator[Result | None] | AsyncIterator[Result | None]
     _Awaited: TypeAlias = Awaitable[H] | Iterator[H] | AsyncIterator[H]
-    _Later: TypeAlias = Awaitable[list[B] | B | None] | _Values[B]
-    _Plain: TypeAlias = Awaitable[B] | _Values[B] | list[B] | B | None
+    _Later: TypeAlias = Awaitable[list[Result] | Result | None] | _Values[Result]
+    _Plain: TypeAlias = Awaitable[Result] | _Values[Result] | list[Result] | Result | None
     # Where lists are taken apart like generators, and where they are nothing special.
-    _Many: TypeAlias = _List[B] | _Values[B]
-    _WholeLater: TypeAlias = Awaitable[B | None] | _Values[B]
-    _Whole: TypeAlias = Awaitable[B] | _Values[B] | B | None
+    _Many: TypeAlias = _List[Result] | _Values[Result]
+    _WholeLater: TypeAlias = Awaitable[Result | None] | _Values[Result]
+    _Whole: TypeAlias = Awaitable[Result] | _Values[Result] | Result | None
 
-    class _Single(Protocol):
+    class _Deciding(Protocol):
         """``single_task`` with options."""
 
         @overload
-        def __call__(self, func: _Item[A, _Nothing[N]], /) -> Task[A, N]: ...
-        @overload
-        def __call__(self, func: _Item[A, _List[B]], /) -> Task[A, list[B], B]: ...
-        @overload
-        def __call__(self, func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
-        @overload
-        def __call__(self, func: _Item[A, _Later[B]], /) -> Task[A, B]: ...
-        @overload
-        def __call__(self, func: _Item[A, _Plain[B]], /) -> Task[A, B]: ...
+        def __call__(
+            self, func: _Single[Item, P, _Nothing[N]], /
+        ) -> Task[Item, N, N, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Nothing[N], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, N], N, N]: ...
+            self, func: _Single[Item, P, _List[Result]], /
+        ) -> Task[Item, list[Result], Result, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _List[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, list[B]], list[B], B]: ...
+            self, func: _Single[Item, P, _Awaited[H]], /
+        ) -> Task[Item, H, H, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Awaited[H], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, H], H, H]: ...
+            self, func: _Single[Item, P, _Later[Result]], /
+        ) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Later[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+            self, func: _Single[Item, P, _Plain[Result]], /
+        ) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Plain[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+            self, func: _Open[Item], /
+        ) -> Task[Item, Any, Any, Never, Callable[..., None]]: ...
 
     class _Spreading(Protocol):
-        """``single_task`` with ``spread=True``."""
+        """The same with ``spread=True``."""
 
-        @overload
-        def __call__(self, func: _Item[A, _Many[B]], /) -> Task[A, B]: ...
-        @overload
         def __call__(
-            self, func: _More[A, P, _Many[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+            self, func: _Single[Item, P, _Many[Result]], /
+        ) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
 
     class _Keeping(Protocol):
-        """``single_task`` with ``spread=False``."""
+        """The same with ``spread=False``."""
 
         @overload
-        def __call__(self, func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
-        @overload
-        def __call__(self, func: _Item[A, _WholeLater[B]], /) -> Task[A, B]: ...
-        @overload
-        def __call__(self, func: _Item[A, _Whole[B]], /) -> Task[A, B]: ...
+        def __call__(
+            self, func: _Single[Item, P, _Awaited[H]], /
+        ) -> Task[Item, H, H, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _Awaited[H], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, H], H, H]: ...
+            self, func: _Single[Item, P, _WholeLater[Result]], /
+        ) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _More[A, P, _WholeLater[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
-        @overload
-        def __call__(
-            self, func: _More[A, P, _Whole[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+            self, func: _Single[Item, P, _Whole[Result]], /
+        ) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
 
     class _Batching(Protocol):
-        """``batch_task`` with its options."""
+        """``batch_task``."""
 
         @overload
-        def __call__(self, func: _Batch[A, _Nothing[N]], /) -> Task[A, N]: ...
-        @overload
-        def __call__(self, func: _Batch[A, _Many[B]], /) -> Task[A, B]: ...
-        @overload
-        def __call__(self, func: _Batch[A, _Later[B]], /) -> Task[A, B]: ...
-        @overload
-        def __call__(self, func: _Batch[A, _Plain[B]], /) -> Task[A, B]: ...
+        def __call__(
+            self, func: _Batch[Item, P, _Nothing[N]], /
+        ) -> BatchTask[Item, N, N, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _MoreBatch[A, P, _Nothing[N], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, N], N, N]: ...
+            self, func: _Batch[Item, P, _Many[Result]], /
+        ) -> BatchTask[Item, Result, Result, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _MoreBatch[A, P, _Many[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+            self, func: _Batch[Item, P, _Later[Result]], /
+        ) -> BatchTask[Item, Result, Result, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _MoreBatch[A, P, _Later[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+            self, func: _Batch[Item, P, _Plain[Result]], /
+        ) -> BatchTask[Item, Result, Result, Never, Callable[P, None]]: ...
         @overload
         def __call__(
-            self, func: _MoreBatch[A, P, _Plain[B], X, Y], /
-        ) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+            self, func: _BatchMethod[Owner, Item, P, _Nothing[N]], /
+        ) -> BatchTask[Owner, N, N, Never, Callable[Concatenate[Item, P], None]]: ...
         @overload
         def __call__(
-            self, func: _BatchMethod[S, A, P, _Nothing[N], X, Y], /
-        ) -> TaskWithInputs[S, Callable[Concatenate[A, P], N], N, N]: ...
+            self, func: _BatchMethod[Owner, Item, P, _Many[Result]], /
+        ) -> BatchTask[Owner, Result, Result, Never, Callable[Concatenate[Item, P], None]]: ...
         @overload
         def __call__(
-            self, func: _BatchMethod[S, A, P, _Many[B], X, Y], /
-        ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B, B]: ...
+            self, func: _BatchMethod[Owner, Item, P, _Later[Result]], /
+        ) -> BatchTask[Owner, Result, Result, Never, Callable[Concatenate[Item, P], None]]: ...
         @overload
         def __call__(
-            self, func: _BatchMethod[S, A, P, _Later[B], X, Y], /
-        ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B, B]: ...
+            self, func: _BatchMethod[Owner, Item, P, _Plain[Result]], /
+        ) -> BatchTask[Owner, Result, Result, Never, Callable[Concatenate[Item, P], None]]: ...
         @overload
         def __call__(
-            self, func: _BatchMethod[S, A, P, _Plain[B], X, Y], /
-        ) -> TaskWithInputs[S, Callable[Concatenate[A, P], B], B, B]: ...
+            self, func: _Open[list[Item]], /
+        ) -> BatchTask[Item, Any, Any, Never, Callable[..., None]]: ...
+
+    class _EmittingDeciding(Protocol):
+        """``single_task`` with ``on_error="emit_failure"``."""
+
+        @overload
+        def __call__(
+            self, func: _Single[Item, P, _Nothing[N]], /
+        ) -> Task[Item, N, N, Failure[Item], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Single[Item, P, _List[Result]], /
+        ) -> Task[Item, list[Result], Result, Failure[Item], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Single[Item, P, _Awaited[H]], /
+        ) -> Task[Item, H, H, Failure[Item], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Single[Item, P, _Later[Result]], /
+        ) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Single[Item, P, _Plain[Result]], /
+        ) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Open[Item], /
+        ) -> Task[Item, Any, Any, Failure[Item], Callable[..., None]]: ...
+
+    class _EmittingSpreading(Protocol):
+        """The same with ``spread=True``."""
+
+        def __call__(
+            self, func: _Single[Item, P, _Many[Result]], /
+        ) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+
+    class _EmittingKeeping(Protocol):
+        """The same with ``spread=False``."""
+
+        @overload
+        def __call__(
+            self, func: _Single[Item, P, _Awaited[H]], /
+        ) -> Task[Item, H, H, Failure[Item], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Single[Item, P, _WholeLater[Result]], /
+        ) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Single[Item, P, _Whole[Result]], /
+        ) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+
+    class _EmittingBatching(Protocol):
+        """``batch_task`` with ``on_error="emit_failure"``."""
+
+        @overload
+        def __call__(
+            self, func: _Batch[Item, P, _Nothing[N]], /
+        ) -> BatchTask[Item, N, N, Failure[Item | list[Item]], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Batch[Item, P, _Many[Result]], /
+        ) -> BatchTask[Item, Result, Result, Failure[Item | list[Item]], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Batch[Item, P, _Later[Result]], /
+        ) -> BatchTask[Item, Result, Result, Failure[Item | list[Item]], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _Batch[Item, P, _Plain[Result]], /
+        ) -> BatchTask[Item, Result, Result, Failure[Item | list[Item]], Callable[P, None]]: ...
+        @overload
+        def __call__(
+            self, func: _BatchMethod[Owner, Item, P, _Nothing[N]], /
+        ) -> BatchTask[
+            Owner, N, N, Failure[Item | list[Item]], Callable[Concatenate[Item, P], None]
+        ]: ...
+        @overload
+        def __call__(
+            self, func: _BatchMethod[Owner, Item, P, _Many[Result]], /
+        ) -> BatchTask[
+            Owner, Result, Result, Failure[Item | list[Item]], Callable[Concatenate[Item, P], None]
+        ]: ...
+        @overload
+        def __call__(
+            self, func: _BatchMethod[Owner, Item, P, _Later[Result]], /
+        ) -> BatchTask[
+            Owner, Result, Result, Failure[Item | list[Item]], Callable[Concatenate[Item, P], None]
+        ]: ...
+        @overload
+        def __call__(
+            self, func: _BatchMethod[Owner, Item, P, _Plain[Result]], /
+        ) -> BatchTask[
+            Owner, Result, Result, Failure[Item | list[Item]], Callable[Concatenate[Item, P], None]
+        ]: ...
+        @overload
+        def __call__(
+            self, func: _Open[list[Item]], /
+        ) -> BatchTask[Item, Any, Any, Failure[Item | list[Item]], Callable[..., None]]: ...
 
 
 @overload
-def single_task(func: _Item[A, _Nothing[N]], /) -> Task[A, N]: ...
-@overload
-def single_task(func: _Item[A, _List[B]], /) -> Task[A, list[B], B]: ...
-@overload
-def single_task(func: _Item[A, _Awaited[H]], /) -> Task[A, H]: ...
-@overload
-def single_task(func: _Item[A, _Later[B]], /) -> Task[A, B]: ...
-@overload
-def single_task(func: _Item[A, _Plain[B]], /) -> Task[A, B]: ...
+def single_task(
+    func: _Single[Item, P, _Nothing[N]],
+    /,
+    *,
+    spread: None = None,
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, N, N, Never, Callable[P, None]]: ...
 @overload
 def single_task(
-    func: _More[A, P, _Nothing[N], X, Y], /
-) -> TaskWithInputs[A, Callable[P, N], N, N]: ...
+    func: _Single[Item, P, _List[Result]],
+    /,
+    *,
+    spread: None = None,
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, list[Result], Result, Never, Callable[P, None]]: ...
 @overload
 def single_task(
-    func: _More[A, P, _List[B], X, Y], /
-) -> TaskWithInputs[A, Callable[P, list[B]], list[B], B]: ...
+    func: _Single[Item, P, _Awaited[H]],
+    /,
+    *,
+    spread: None = None,
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, H, H, Never, Callable[P, None]]: ...
 @overload
 def single_task(
-    func: _More[A, P, _Awaited[H], X, Y], /
-) -> TaskWithInputs[A, Callable[P, H], H, H]: ...
+    func: _Single[Item, P, _Later[Result]],
+    /,
+    *,
+    spread: None = None,
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
 @overload
 def single_task(
-    func: _More[A, P, _Later[B], X, Y], /
-) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+    func: _Single[Item, P, _Plain[Result]],
+    /,
+    *,
+    spread: None = None,
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
 @overload
 def single_task(
-    func: _More[A, P, _Plain[B], X, Y], /
-) -> TaskWithInputs[A, Callable[P, B], B, B]: ...
+    func: _Single[Item, P, _Many[Result]],
+    /,
+    *,
+    spread: Literal[True],
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
 @overload
-def single_task(*, spread: None = None, **options: Unpack[SingleOptions]) -> _Single: ...
+def single_task(
+    func: _Single[Item, P, _Awaited[H]],
+    /,
+    *,
+    spread: Literal[False],
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, H, H, Never, Callable[P, None]]: ...
 @overload
-def single_task(*, spread: Literal[True], **options: Unpack[SingleOptions]) -> _Spreading: ...
+def single_task(
+    func: _Single[Item, P, _WholeLater[Result]],
+    /,
+    *,
+    spread: Literal[False],
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
 @overload
-def single_task(*, spread: Literal[False], **options: Unpack[SingleOptions]) -> _Keeping: ...
+def single_task(
+    func: _Single[Item, P, _Whole[Result]],
+    /,
+    *,
+    spread: Literal[False],
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Never, Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _Nothing[N]],
+    /,
+    *,
+    spread: None = None,
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, N, N, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _List[Result]],
+    /,
+    *,
+    spread: None = None,
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, list[Result], Result, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _Awaited[H]],
+    /,
+    *,
+    spread: None = None,
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, H, H, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _Later[Result]],
+    /,
+    *,
+    spread: None = None,
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _Plain[Result]],
+    /,
+    *,
+    spread: None = None,
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _Many[Result]],
+    /,
+    *,
+    spread: Literal[True],
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _Awaited[H]],
+    /,
+    *,
+    spread: Literal[False],
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, H, H, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _WholeLater[Result]],
+    /,
+    *,
+    spread: Literal[False],
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Single[Item, P, _Whole[Result]],
+    /,
+    *,
+    spread: Literal[False],
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Result, Result, Failure[Item], Callable[P, None]]: ...
+@overload
+def single_task(
+    func: _Open[Item],
+    /,
+    *,
+    spread: bool | None = ...,
+    on_error: OnError = ...,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Any, Any, Never, Callable[..., None]]: ...
+@overload
+def single_task(
+    func: _Open[Item],
+    /,
+    *,
+    spread: bool | None = ...,
+    on_error: EmitFailure,
+    **options: Unpack[SingleOptions],
+) -> Task[Item, Any, Any, Failure[Item], Callable[..., None]]: ...
+@overload
+def single_task(
+    *, spread: None = None, on_error: OnError = ..., **options: Unpack[SingleOptions]
+) -> _Deciding: ...
+@overload
+def single_task(
+    *, spread: Literal[True], on_error: OnError = ..., **options: Unpack[SingleOptions]
+) -> _Spreading: ...
+@overload
+def single_task(
+    *, spread: Literal[False], on_error: OnError = ..., **options: Unpack[SingleOptions]
+) -> _Keeping: ...
+@overload
+def single_task(
+    *, spread: None = None, on_error: EmitFailure, **options: Unpack[SingleOptions]
+) -> _EmittingDeciding: ...
+@overload
+def single_task(
+    *, spread: Literal[True], on_error: EmitFailure, **options: Unpack[SingleOptions]
+) -> _EmittingSpreading: ...
+@overload
+def single_task(
+    *, spread: Literal[False], on_error: EmitFailure, **options: Unpack[SingleOptions]
+) -> _EmittingKeeping: ...
 def single_task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a task that is called with one item at a time.
 
@@ -383,7 +571,15 @@ def single_task(func: Callable[..., Any] | None = None, /, **options: Any) -> An
     return _decorate(SingleSpec, func, options)
 
 
-def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
+@overload
+def batch_task(
+    *, max_size: int, on_error: OnBatchError = ..., **options: Unpack[BatchOptions]
+) -> _Batching: ...
+@overload
+def batch_task(
+    *, max_size: int, on_error: EmitFailure, **options: Unpack[BatchOptions]
+) -> _EmittingBatching: ...
+def batch_task(*misplaced: Any, **options: Any) -> Any:
     """Make a function a task that is called with a list of items.
 
     It stands above the function, with at least the size of the batches::
@@ -451,8 +647,7 @@ def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
             "batch_task takes options by name, and max_size at least: "
             "write @batch_task(max_size=...) above the function"
         )
-    decorator: _Batching = _decorate(BatchSpec, None, options)
-    return decorator
+    return _decorate(BatchSpec, None, options)
 
 
 def _decorate(
@@ -463,7 +658,7 @@ def _decorate(
         if name not in known:
             raise TypeError(f"unknown option {name!r}; the options are {', '.join(known)}")
 
-    def make(func: Any) -> Task[Any, Any, Any]:
+    def make(func: Any) -> Task[Any, Any, Any, Any, Any]:
         if isinstance(func, Pipeline):
             raise TypeError(f"a task is made of a function, and {func!r} is one already")
         return Task(make_spec(kind, func, options))
@@ -473,7 +668,7 @@ def _decorate(
 
 def resource(
     factory: Callable[[], AbstractAsyncContextManager[T] | AbstractContextManager[T]],
-) -> Resource[T]:
+) -> T:
     """Make a side input of what opens and closes something, to be given to ``with_inputs``.
 
     Every run calls `factory` and enters what it makes, before the first item, and the task's
@@ -490,6 +685,9 @@ def resource(
     last entered is left first. Leaving is shielded from cancellation for at most 10 seconds.
     Where one resource is given to several tasks, they share what a run made of it.
 
+    To a type checker it is what entering the context manager gives, so that `with_inputs` can be
+    checked. It is good for nothing else.
+
     Args:
         factory: A function without parameters that makes a context manager, async or not. A
             class will do, and so will a function with `contextlib.asynccontextmanager`.
@@ -500,4 +698,4 @@ def resource(
     """
     from ._engine.inputs import Resource  # to describe needs nothing else of the engine
 
-    return Resource(factory)
+    return Resource(factory)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]

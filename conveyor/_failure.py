@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 
 
 # Not final, for the type checkers' sake: in a stream of `str`, `isinstance(result, Failure)` would
@@ -14,7 +14,8 @@ T = TypeVar("T")
 class Failure(Generic[T]):
     """An item that failed in a task with ``on_error="emit_failure"``.
 
-    It takes the item's place in the stream and goes straight to the consumer.
+    It takes the item's place in the stream and goes straight to the consumer. So it is in the type
+    of the stream: ``Stream[int | Failure[str]]`` where a task that takes ``str`` has failed.
     The fields can also be read as a mapping's, so that one loop can handle
     results that are dicts and failures alike: ``result.get("error")``.
 

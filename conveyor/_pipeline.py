@@ -1,11 +1,38 @@
 """What users hold: pipelines, and the tasks they are made of."""
 
+# Overloads overlap on purpose: the first that fits is the one that is meant.
+# mypy: disable-error-code="overload-overlap"
+# pyright: reportOverlappingOverload=false
+
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from types import GenericAlias, MappingProxyType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from ._context import ExecutionMode, PipelineContext, merge_settings
 from ._spec import Spec, name_of
@@ -15,17 +42,40 @@ Out = TypeVar("Out", covariant=True)
 TaskIn = TypeVar("TaskIn", contravariant=True)
 TaskOut = TypeVar("TaskOut", covariant=True)
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     # Type checkers know typing_extensions; at run time it would be a dependency.
     from typing_extensions import TypeVar as DefaultTypeVar
 
+    from ._context import Mode
+    from ._failure import Failure
+    from ._instrument import MakesInstrument
+    from ._spec import BatchChanges, EmitFailure, OnBatchError, OnError, SingleOptions
     from ._stream import Stream
 
     Item = DefaultTypeVar("Item", covariant=True, default=Out)
+    # Failures have a parameter of their own, since `|` takes them past the next task, whatever
+    # that takes: it could not find them again in a union with the results.
+    Failed = DefaultTypeVar("Failed", bound=Failure[Any], covariant=True, default=Never)
+    # A function without a result, whose parameters are the side inputs still to be given. As a
+    # `ParamSpec` it would be invariant to pyright: inputs that have defaults could not be left out.
+    Missing = DefaultTypeVar("Missing", covariant=True, default=Callable[[], None])
     # Variables of its own: mypy up to 1.18 mixes up the defaults of inherited ones.
     TaskItem = DefaultTypeVar("TaskItem", covariant=True, default=TaskOut)
+    TaskFailed = DefaultTypeVar("TaskFailed", bound=Failure[Any], covariant=True, default=Never)
+    TaskMissing = DefaultTypeVar("TaskMissing", covariant=True, default=Callable[[], None])
+
+    H = TypeVar("H", bound=Failure[Any])
+    J = TypeVar("J", bound=Failure[Any])
+    K = TypeVar("K", bound=Failure[Any])
+    L = TypeVar("L", bound=Failure[Any])
 else:
     Item = TypeVar("Item", covariant=True)
+    Failed = TypeVar("Failed", covariant=True)
+    Missing = TypeVar("Missing", covariant=True)
     TaskItem = TypeVar("TaskItem", covariant=True)
+    TaskFailed = TypeVar("TaskFailed", covariant=True)
+    TaskMissing = TypeVar("TaskMissing", covariant=True)
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -34,16 +84,38 @@ D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
 G = TypeVar("G")
+P = ParamSpec("P")
+
+if TYPE_CHECKING:
+    # A side input that is not there yet. What `resource` makes is, to a type checker.
+    _Later: TypeAlias = Awaitable[A] | Stream[A]
+    _Given: TypeAlias = A | Awaitable[A] | Stream[A]
+
+    Needed = TypeVar("Needed", covariant=True)
+    Ready = TypeVar("Ready", covariant=True)
+
+    class _Needs(Protocol[Needed, Ready]):
+        """A task of either kind, and what it becomes when it is given what it needs."""
+
+        @property
+        def _needs(self) -> Needed: ...
+        @property
+        def _ready(self) -> Ready: ...
 
 
-class Pipeline(Generic[In, Out, Item]):
+class Pipeline(Generic[In, Out, Item, Failed, Missing]):
     """An immutable sequence of tasks: ``a | b | c``, or ``Pipeline(a, b, c)``.
 
     It holds no state of a run: it can be called again and again, also at the same time.
 
-    ``Pipeline[In, Out]`` takes items of type `In` and gives results of type `Out`. The third
-    parameter is what the next stage gets after a ``|``; it is another type only where the last
-    task returns a list, which ``|`` unpacks.
+    ``Pipeline[In, Out]`` takes items of type `In` and gives results of type `Out`. Three more
+    parameters are seldom written. The third is what the next stage gets after a ``|``; it is
+    another type only where the last task returns a list, which ``|`` unpacks. The fourth is what
+    the stream may give beside the results: `Failure` of what the tasks with
+    ``on_error="emit_failure"`` take, or ``Never``, the default. So of a
+    ``Pipeline[str, int, int, Failure[str]]`` the loop gets ``int | Failure[str]``. The fifth is
+    that of tasks whose side inputs are missing, a function that takes these; by default a
+    function that takes none.
 
     Raises:
         TypeError: If one of the stages is no task or pipeline.
@@ -54,11 +126,21 @@ class Pipeline(Generic[In, Out, Item]):
 
     __slots__ = ("__dict__", "_settings", "_stages")
 
+    # To pyright a union of variables is unknown where each of them is `Never`. Hence an overload
+    # for tasks without failures beside each for those that may have some.
+
     @overload
-    def __init__(self: Pipeline[A, B, C], first: Pipeline[A, B, C], /) -> None: ...
+    def __init__(self: Pipeline[A, B, C, H], first: Pipeline[A, B, C, H], /) -> None: ...
     @overload
     def __init__(
         self: Pipeline[A, D, E], first: Pipeline[A, Any, C], second: Pipeline[C, D, E], /
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Pipeline[A, D, E, H | J],
+        first: Pipeline[A, Any, C, H],
+        second: Pipeline[C, D, E, J],
+        /,
     ) -> None: ...
     @overload
     def __init__(
@@ -66,6 +148,14 @@ class Pipeline(Generic[In, Out, Item]):
         first: Pipeline[A, Any, B],
         second: Pipeline[B, Any, C],
         third: Pipeline[C, F, G],
+        /,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Pipeline[A, F, G, H | J | K],
+        first: Pipeline[A, Any, B, H],
+        second: Pipeline[B, Any, C, J],
+        third: Pipeline[C, F, G, K],
         /,
     ) -> None: ...
     @overload
@@ -79,16 +169,25 @@ class Pipeline(Generic[In, Out, Item]):
     ) -> None: ...
     @overload
     def __init__(
-        self: Pipeline[A, Any, Any],
-        first: Pipeline[A, Any, B],
-        second: Pipeline[B, Any, C],
-        third: Pipeline[C, Any, D],
-        fourth: Pipeline[D, Any, E],
-        fifth: Pipeline[E, Any, Any],
+        self: Pipeline[A, F, G, H | J | K | L],
+        first: Pipeline[A, Any, B, H],
+        second: Pipeline[B, Any, C, J],
+        third: Pipeline[C, Any, D, K],
+        fourth: Pipeline[D, F, G, L],
         /,
-        *others: Pipeline[Any, Any, Any],
     ) -> None: ...
-    def __init__(self, *stages: Pipeline[Any, Any, Any]) -> None:
+    @overload
+    def __init__(
+        self: Pipeline[A, Any, Any, H],
+        first: Pipeline[A, Any, B, H],
+        second: Pipeline[B, Any, C, H],
+        third: Pipeline[C, Any, D, H],
+        fourth: Pipeline[D, Any, E, H],
+        fifth: Pipeline[E, Any, Any, H],
+        /,
+        *others: Pipeline[Any, Any, Any, H],
+    ) -> None: ...
+    def __init__(self, *stages: Pipeline[Any, Any, Any, Any]) -> None:
         settings: dict[str, Any] = {}
         for stage in stages:
             if not isinstance(stage, Pipeline):
@@ -96,24 +195,24 @@ class Pipeline(Generic[In, Out, Item]):
             settings = merge_settings(settings, stage._settings)
         if not stages:
             raise ValueError("a pipeline needs at least one task, as in Pipeline(task)")
-        self._stages: tuple[Task[Any, Any, Any], ...] = tuple(
+        self._stages: tuple[Task[Any, Any, Any, Any, Any], ...] = tuple(
             task for stage in stages for task in stage.stages
         )
         self._settings: Mapping[str, Any] = MappingProxyType(settings)
 
     if not TYPE_CHECKING:
-        # Two parameters are enough: the third has a default, which typing knows from 3.13 on.
+        # Two parameters are enough: others have defaults, which typing knows from 3.13 on.
         __class_getitem__ = classmethod(GenericAlias)
 
     @property
-    def stages(self) -> tuple[Task[Any, Any, Any], ...]:
+    def stages(self) -> tuple[Task[Any, Any, Any, Any, Any], ...]:
         """The tasks, from first to last."""
         return self._stages
 
     def __len__(self) -> int:
         return len(self.stages)
 
-    def __iter__(self) -> Iterator[Task[Any, Any, Any]]:
+    def __iter__(self) -> Iterator[Task[Any, Any, Any, Any, Any]]:
         return iter(self.stages)
 
     def __bool__(self) -> bool:
@@ -122,7 +221,11 @@ class Pipeline(Generic[In, Out, Item]):
     def __repr__(self) -> str:
         return f"<Pipeline {' | '.join(task.name for task in self.stages)}>"
 
-    def __or__(self, other: Pipeline[Item, D, E]) -> Pipeline[In, D, E]:
+    # What `self` is declared as leaves out tasks whose side inputs are missing.
+
+    def __or__(
+        self: Pipeline[In, Out, Item, Failed], other: Pipeline[Item, D, E, H]
+    ) -> Pipeline[In, D, E, Failed | H]:
         """Return the pipeline in which `other` works on what this one gives.
 
         The settings of both are merged; where both set the same, those of `other` win.
@@ -139,7 +242,9 @@ class Pipeline(Generic[In, Out, Item]):
         def __ror__(self, other):
             raise TypeError(f"a pipeline begins with a task, not with {_describe(other)}")
 
-    def __call__(self, data: Iterable[In] | AsyncIterable[In]) -> Stream[Out]:
+    def __call__(
+        self: Pipeline[In, Out, Item, Failed], data: Iterable[In] | AsyncIterable[In]
+    ) -> Stream[Out | Failed]:
         """Return a stream: one run over `data`, in the pipeline's execution mode.
 
         Args:
@@ -151,19 +256,21 @@ class Pipeline(Generic[In, Out, Item]):
         """
         return self._stream(data, self._settings)
 
-    def as_completed(self, data: Iterable[In] | AsyncIterable[In]) -> Stream[Out]:
+    def as_completed(
+        self: Pipeline[In, Out, Item, Failed], data: Iterable[In] | AsyncIterable[In]
+    ) -> Stream[Out | Failed]:
         """Return a stream that gives each result as soon as it is there, whatever the order."""
         mode = {"execution_mode": ExecutionMode.AS_COMPLETED}
         return self._stream(data, {**self._settings, **mode})
 
     def run(
-        self,
+        self: Pipeline[In, Out, Item, Failed],
         data: Iterable[In] | AsyncIterable[In],
         *,
         backend: Literal["asyncio", "trio"] = "asyncio",
-        mode: ExecutionMode | str | None = None,
+        mode: Mode | None = None,
         backend_options: Mapping[str, Any] | None = None,
-    ) -> list[Out]:
+    ) -> list[Out | Failed]:
         """Run to the end and return all results: for code without an event loop.
 
         It starts one in this thread, and blocks until all is over. Ctrl-C ends the run.
@@ -189,13 +296,13 @@ class Pipeline(Generic[In, Out, Item]):
         return _blocking.run(self._in_mode(data, mode), backend, backend_options)
 
     def iterate(
-        self,
+        self: Pipeline[In, Out, Item, Failed],
         data: Iterable[In] | AsyncIterable[In],
         *,
         backend: Literal["asyncio", "trio"] = "asyncio",
-        mode: ExecutionMode | str | None = None,
+        mode: Mode | None = None,
         backend_options: Mapping[str, Any] | None = None,
-    ) -> Generator[Out, None, None]:
+    ) -> Generator[Out | Failed, None, None]:
         """Yield the results one by one, each as soon as it may be: for code without an event loop.
 
         The run lives in an event loop in a thread of its own, where `data` is read and the
@@ -211,13 +318,13 @@ class Pipeline(Generic[In, Out, Item]):
         _blocking.check("iterate", "`async for result in pipeline(data)`", backend)
         return _blocking.iterate(self._in_mode(data, mode), backend, backend_options)
 
-    def _in_mode(self, data: Any, mode: ExecutionMode | str | None) -> Stream[Out]:
+    def _in_mode(self, data: Any, mode: object) -> Stream[Any]:
         settings = dict(self._settings)
         if mode is not None:
             settings["execution_mode"] = ExecutionMode.parse(mode)
         return self._stream(data, settings)
 
-    def with_execution_mode(self, mode: ExecutionMode | str) -> Pipeline[In, Out, Item]:
+    def with_execution_mode(self, mode: Mode) -> Pipeline[In, Out, Item, Failed, Missing]:
         """Return a pipeline with this mode: ``"ordered"`` or ``"as_completed"``.
 
         Raises:
@@ -226,7 +333,29 @@ class Pipeline(Generic[In, Out, Item]):
         """
         return self.with_context(execution_mode=ExecutionMode.parse(mode))
 
-    def with_context(self, **settings: Any) -> Pipeline[In, Out, Item]:
+    @overload
+    def with_context(
+        self, context: PipelineContext, /
+    ) -> Pipeline[In, Out, Item, Failed, Missing]: ...
+    @overload
+    def with_context(
+        self,
+        context: PipelineContext | None = None,
+        /,
+        *,
+        execution_mode: Mode = ...,
+        max_parallelism: int | None = ...,
+        buffer_size: int = ...,
+        pipeline_id: str | None = ...,
+        data: Mapping[str, Any] = ...,
+        max_failures: int | Fraction | None = ...,
+        timing: bool = ...,
+        instruments: Sequence[MakesInstrument] = ...,
+        **others: Any,
+    ) -> Pipeline[In, Out, Item, Failed, Missing]: ...
+    def with_context(
+        self, context: PipelineContext | None = None, /, **settings: Any
+    ) -> Pipeline[In, Out, Item, Failed, Missing]:
         """Return a pipeline with these settings: fields of `PipelineContext`.
 
         Any other name goes into the context's ``data``.
@@ -235,9 +364,12 @@ class Pipeline(Generic[In, Out, Item]):
             TypeError: If a setting is of a wrong type.
             ValueError: If a setting is out of its range.
         """
-        pipeline: Pipeline[In, Out, Item] = Pipeline(self)
+        if context is not None:
+            settings = {**vars(context), **settings}
+        whole: Any = self  # side inputs may be missing still
+        pipeline: Any = Pipeline(whole)
         pipeline._settings = MappingProxyType(merge_settings(self._settings, settings))
-        return pipeline
+        return pipeline  # type: ignore[no-any-return]  # of the same type
 
     def to_mermaid(self) -> str:
         """Return the pipeline as a Mermaid flowchart: its tasks, and the options they were given.
@@ -260,7 +392,7 @@ class Pipeline(Generic[In, Out, Item]):
         shown = pipeline([task.spec for task in self.stages])
         return {"text/plain": repr(self), "text/html": shown}
 
-    def _stream(self, data: Any, settings: Mapping[str, Any]) -> Stream[Out]:
+    def _stream(self, data: Any, settings: Mapping[str, Any]) -> Stream[Any]:
         if isinstance(data, Pipeline):
             raise TypeError(f"a pipeline reads data, not {data!r}: join the two with `|`")
         from ._stream import Stream  # brings the engine, which is needed from here on
@@ -269,7 +401,7 @@ class Pipeline(Generic[In, Out, Item]):
         return Stream(specs, data, PipelineContext(**settings))
 
 
-class Task(Pipeline[TaskIn, TaskOut, TaskItem]):
+class Task(Pipeline[TaskIn, TaskOut, TaskItem, TaskFailed, TaskMissing]):
     """A pipeline of one: what `single_task` and `batch_task` make of a function.
 
     Attributes:
@@ -303,16 +435,87 @@ class Task(Pipeline[TaskIn, TaskOut, TaskItem]):
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
-    def with_inputs(self, *args: Any, **kwargs: Any) -> Self:
+    # To a type checker a task has its inputs or not. Awaitables and streams are checked where they
+    # come first or second, and taken for anything by name. The fourth and the fifth overload are
+    # for too few inputs, which the two behind them would take for enough: all are missing still.
+
+    @overload
+    def with_inputs(self: _Needs[Callable[P, None], A], *args: P.args, **kwargs: P.kwargs) -> A: ...
+    @overload
+    def with_inputs(
+        self: _Needs[Callable[Concatenate[B, P], None], A],
+        first: _Later[B],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> A: ...
+    @overload
+    def with_inputs(
+        self: _Needs[Callable[Concatenate[B, C, P], None], A],
+        first: _Given[B],
+        second: _Later[C],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> A: ...
+    @overload
+    def with_inputs(self) -> Self: ...
+    @overload
+    def with_inputs(
+        self: Task[A, B, C, H, Callable[Concatenate[D, E, P], None]], first: _Given[D], /
+    ) -> Task[A, B, C, H, Callable[Concatenate[D, E, P], None]]: ...
+    @overload
+    def with_inputs(self: _Needs[Any, A], **kwargs: _Later[object]) -> A: ...
+    @overload
+    def with_inputs(
+        self: _Needs[Callable[Concatenate[B, ...], None], A],
+        first: _Given[B],
+        /,
+        **kwargs: _Later[object],
+    ) -> A: ...
+    def with_inputs(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # takes them all
         """Return a task whose function gets these after the item.
 
         Each run resolves them anew before its first item: an awaitable is awaited, what
         `resource` made is entered (and left at the run's end), a stream gives its first
         result. Everything else is passed on as it is.
+
+        All inputs are given in one call. Another one puts others in their place, which type
+        checkers refuse: to them the task is complete.
         """
         return type(self)(replace(self.spec, args=args, kwargs=MappingProxyType(kwargs)))
 
-    def with_options(self, **options: Any) -> Self:
+    # Which values of `on_error` and `spread` make another type.
+    @overload
+    def with_options(self, **options: Unpack[SingleOptions]) -> Self: ...
+    @overload
+    def with_options(
+        self: Task[A, B, C, Any, D], *, on_error: OnError, **options: Unpack[SingleOptions]
+    ) -> Task[A, B, C, Never, D]: ...
+    @overload
+    def with_options(
+        self: Task[A, B, C, Any, D], *, on_error: EmitFailure, **options: Unpack[SingleOptions]
+    ) -> Task[A, B, C, Failure[A], D]: ...
+    @overload
+    def with_options(
+        self: Task[A, list[B], Any, H, D],
+        *,
+        spread: Literal[True],
+        **options: Unpack[SingleOptions],
+    ) -> Task[A, B, B, H, D]: ...
+    @overload
+    def with_options(
+        self: Task[A, B, Any, H, D], *, spread: bool, **options: Unpack[SingleOptions]
+    ) -> Task[A, B, B, H, D]: ...
+    @overload
+    def with_options(
+        self: Task[A, Any, Any, Any, D],
+        *,
+        spread: bool | None,
+        on_error: OnError | EmitFailure = ...,
+        **options: Unpack[SingleOptions],
+    ) -> Task[A, Any, Any, Any, D]: ...
+    def with_options(self, **options: Any) -> Task[Any, Any, Any, Any, Any]:
         """Return a task with these options changed; see `single_task` and `batch_task`.
 
         Raises:
@@ -321,7 +524,34 @@ class Task(Pipeline[TaskIn, TaskOut, TaskItem]):
         """
         return type(self)(self.spec.with_options(options))
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        @property
+        def _needs(self) -> TaskMissing: ...
+        @property
+        def _ready(self) -> Task[TaskIn, TaskOut, TaskItem, TaskFailed]: ...
+
+        # A function of two parameters may be a method, and a task of it is bound to an instance of
+        # what its first one takes. Any other that an instance holds is left as it is.
+        @overload
+        def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+        @overload
+        def __get__(
+            self: Task[A, B, C, Never, Callable[Concatenate[D, P], None]],
+            instance: A,
+            owner: type | None = None,
+        ) -> Task[D, B, C, Never, Callable[P, None]]: ...
+        @overload
+        def __get__(
+            self: Task[A, B, C, Failure[Any], Callable[Concatenate[D, P], None]],
+            instance: A,
+            owner: type | None = None,
+        ) -> Task[D, B, C, Failure[D], Callable[P, None]]: ...
+        @overload
+        def __get__(self, instance: object, owner: type | None = None) -> Self: ...
+        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
+
+    else:
 
         def __get__(self, instance, owner=None):
             """Bind a task as its function would be bound: to an instance, or to a class."""
@@ -331,26 +561,48 @@ class Task(Pipeline[TaskIn, TaskOut, TaskItem]):
 
 
 if TYPE_CHECKING:
-    Rest = TypeVar("Rest", covariant=True)
-    Next = TypeVar("Next", covariant=True)
 
-    class TaskWithInputs(Task[In, Out, Next], Generic[In, Rest, Out, Next]):
-        """A task whose function takes more than the item: side inputs, or it is a method.
+    class BatchTask(Task[TaskIn, TaskOut, TaskItem, TaskFailed, TaskMissing]):
+        """A task that takes batches, which at run time is a `Task`: see ``spec``.
 
-        At run time it is a `Task`, and every task is a descriptor. A type checker has to tell
-        the two apart: a plain task that an instance holds in a field is not bound to it.
-
-        `Rest` is the function as it is without its first parameter.
+        A type checker has to tell the two apart: they have other options, and what failed may be
+        a whole batch.
         """
+
+        # It takes other options than a `Task` does: whose type says `Task` is taken to be one.
+        @overload  # type: ignore[override]
+        def with_options(self, **options: Unpack[BatchChanges]) -> Self: ...
+        @overload
+        def with_options(
+            self: BatchTask[A, B, C, Any, D],
+            *,
+            on_error: OnBatchError,
+            **options: Unpack[BatchChanges],
+        ) -> BatchTask[A, B, C, Never, D]: ...
+        @overload
+        def with_options(
+            self: BatchTask[A, B, C, Any, D],
+            *,
+            on_error: EmitFailure,
+            **options: Unpack[BatchChanges],
+        ) -> BatchTask[A, B, C, Failure[A | list[A]], D]: ...
+        def with_options(  # pyright: ignore[reportIncompatibleMethodOverride]
+            self, **options: Any
+        ) -> Any: ...
+
+        @property
+        def _ready(self) -> BatchTask[TaskIn, TaskOut, TaskItem, TaskFailed]: ...
 
         @overload
         def __get__(self, instance: None, owner: type | None = None) -> Self: ...
         @overload
         def __get__(
-            self: TaskWithInputs[A, Callable[Concatenate[B, ...], object], C, D],
+            self: BatchTask[A, B, C, H, Callable[Concatenate[D, P], None]],
             instance: A,
             owner: type | None = None,
-        ) -> Task[B, C, D]: ...
+        ) -> BatchTask[D, B, C, H, Callable[P, None]]: ...
+        @overload
+        def __get__(self, instance: object, owner: type | None = None) -> Self: ...
         def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
 

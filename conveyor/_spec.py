@@ -14,16 +14,65 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from ._context import check_count, check_max_failures
 from ._errors import ErrorHandler, HandlerFunction
 
-OnError: TypeAlias = Literal["fail", "skip_item", "emit_failure"]
-OnBatchError: TypeAlias = Literal["fail", "skip_item", "skip_batch", "emit_failure"]
+# What `on_error` may be, apart from the one value that puts a `Failure` into the stream.
+EmitFailure: TypeAlias = Literal["emit_failure"]
+OnError: TypeAlias = Literal["fail", "skip_item"]
+OnBatchError: TypeAlias = Literal["fail", "skip_item", "skip_batch"]
 ExecutorName: TypeAlias = Literal["thread", "process", "interpreter"]
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor  # slow to import, and few tasks have one
     from fractions import Fraction
+    from typing import TypedDict
 
     from ._rate import RateLimit
+
+    # The options as type checkers see them. Not in these: `on_error` and `spread`, which change
+    # the type of a task, and `max_size`, which one function needs and another may have.
+    class TaskOptions(TypedDict, total=False):
+        """Options of both kinds of task."""
+
+        retry_attempts: int
+        retry_delay: float
+        retry_exponential_backoff: bool
+        retry_max_delay: float
+        retry_jitter: bool
+        retry_on: RetryOn
+        timeout: float | None
+        error_handler: ErrorHandler | HandlerFunction | None
+        task_name: str | None
+        concurrency_limit: float | None
+        executor: ExecutorName | Executor | None
+        abandon_on_cancel: bool
+        max_failures: int | Fraction | None
+        rate_limit: RateLimit | None
+        cost: float | Callable[[Any], float] | None
+        settle: Callable[[Any, Any], float] | None
+
+    class SingleOptions(TaskOptions, total=False):
+        """Options of `single_task`."""
+
+        key: Callable[[Any], Hashable] | None
+        per_key: int
+
+    class BatchOptions(TaskOptions, total=False):
+        """Options of `batch_task`."""
+
+        min_size: int
+        max_wait: float | None
+        drop_remainder: bool
+        max_weight: float | None
+        weight: Callable[[Any], float] | None
+        by: Callable[[Any], Hashable] | None
+        max_open: int | None
+        flush_when_idle: bool
+
+    class BatchChanges(BatchOptions, total=False):
+        """Options that a batch task may be given later."""
+
+        max_size: int
+
 
 DEFAULT_CONCURRENCY = 100
 DEFAULT_OPEN = 100

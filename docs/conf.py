@@ -2,6 +2,8 @@
 
 from importlib.metadata import version as version_of
 
+from sphinx.pycode import ModuleAnalyzer
+
 project = "Conveyor"
 author = "The Conveyor authors"
 copyright = f"2026, {author}"
@@ -43,5 +45,20 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(logging|math|random|types|typing|typing_extensions)\..*"),
     # What is private is not documented, nor are type variables.
     (r"py:.*", r"conveyor\._.*"),
-    (r"py:.*", r"(conveyor\.(\w+\.)*)?([A-Z]|In|Out|Item)"),
+    (r"py:.*", r"(conveyor\.(\w+\.)*)?([A-Z]|In|Out|Item|Failed|Missing)"),
+    # The alias of the strings that name a mode, and the modes themselves.
+    (r"py:.*", r"Mode"),
 ]
+
+
+def setup(app):
+    """Show how a function is defined: its overloads are for type checkers, and autodoc has no
+    option that leaves them out.
+    """
+    analyze = ModuleAnalyzer.analyze
+
+    def without_overloads(self):
+        analyze(self)
+        self.overloads = {}
+
+    ModuleAnalyzer.analyze = without_overloads

@@ -15,16 +15,19 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Generic, TypeVar, assert_type
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, assert_type
 
 from conveyor import (
     BatchError,
     BatchInfo,
+    ExecutionMode,
     Failure,
+    Instrument,
     Pipeline,
+    PipelineContext,
     RateLimit,
     RateLimitStatistics,
     Stream,
@@ -37,6 +40,9 @@ from conveyor import (
     single_task,
     stop_on_signals,
 )
+
+if TYPE_CHECKING:
+    from conveyor._pipeline import BatchTask
 
 T = TypeVar("T")
 
@@ -241,7 +247,6 @@ assert_type(plain_records, Task[str, list[dict[str, Any]], dict[str, Any]])
 assert_type(stream_of_records, Task[str, dict[str, Any]])
 assert_type(plain_stream_of_records, Task[str, dict[str, Any]])
 assert_type(from_record, Task[dict[str, Any], int])
-assert_type(record_or_default, Task[str, dict[str, Any]])
 assert_type(records | from_record, Pipeline[str, int])
 
 
@@ -331,7 +336,7 @@ async def kept_number(text: str) -> int:
 
 
 assert_type(no_options, Task[str, int])
-assert_type(careful, Task[str, list[Row], Row])
+assert_type(careful, Task[str, list[Row], Row, Failure[str]])
 assert_type(plain_careful, Task[str, Row])
 assert_type(spread_later, Task[str, list[Row], Row])
 assert_type(spread, Task[str, Row])
@@ -341,6 +346,67 @@ assert_type(kept_records, Task[str, list[dict[str, Any]]])
 assert_type(plain_kept, Task[str, list[Row]])
 assert_type(kept_number, Task[str, int])
 assert_type(single_task(retry_attempts=2)(Parser()), Task[str, Row])
+
+
+# --- functions that take any name: of their results mypy then knows nothing
+
+
+def with_names(text: str, **names: int) -> int:
+    return len(names)
+
+
+def batch_with_names(texts: list[str], **names: int) -> list[int]:
+    return [len(names)]
+
+
+named: Task[str, int] = single_task(with_names)
+named = single_task(timeout=1)(with_names).with_inputs(a=1)
+named_careful: Task[str, int, int, Failure[str]] = single_task(with_names, on_error="emit_failure")
+named_batch: Task[str, int] = batch_task(max_size=2)(batch_with_names)
+
+
+# --- a function and options together
+
+
+async def parsed(text: str) -> Row | None:
+    return Row()
+
+
+async def parsed_all(text: str) -> list[Row]:
+    return [Row()]
+
+
+async def parsed_with(text: str, db: Db) -> list[Row]:
+    return [Row()]
+
+
+def record_of(text: str) -> dict[str, Any] | None:
+    return {}
+
+
+assert_type(single_task(parsed, concurrency_limit=4), Task[str, Row])
+assert_type(single_task(record_of, executor="thread"), Task[str, dict[str, Any]])
+assert_type(single_task(Parser(), timeout=1), Task[str, Row])
+assert_type(single_task(parsed_all, retry_attempts=2), Task[str, list[Row], Row])
+assert_type(single_task(parsed_all, spread=None), Task[str, list[Row], Row])
+assert_type(single_task(parsed_all, spread=True, timeout=1), Task[str, Row])
+assert_type(single_task(parsed_all, spread=False, on_error="fail"), Task[str, list[Row]])
+assert_type(single_task(parsed, on_error="skip_item", max_failures=1), Task[str, Row])
+assert_type(single_task(parsed, on_error="emit_failure"), Task[str, Row, Row, Failure[str]])
+assert_type(
+    single_task(parsed_all, spread=True, on_error="emit_failure"),
+    Task[str, Row, Row, Failure[str]],
+)
+assert_type(
+    single_task(parsed_all, spread=False, on_error="emit_failure"),
+    Task[str, list[Row], list[Row], Failure[str]],
+)
+assert_type(
+    single_task(parsed_with, concurrency_limit=4).with_inputs(Db()), Task[str, list[Row], Row]
+)
+
+# Nothing says what a lambda takes. What pyright says of one that does more is in wrong.py.
+as_it_is: Task[int, int] = single_task(lambda number: number)
 
 
 async def log(error: Exception, item: object, task_name: str, attempt: int) -> tuple[bool, Any]:
@@ -371,7 +437,7 @@ async def priced_batch(items: list[Row]) -> list[int]:
 
 
 assert_type(priced, Task[str, Page])
-assert_type(priced_batch, Task[Row, int])
+assert_type(priced_batch, BatchTask[Row, int])
 
 
 # --- batches
@@ -395,7 +461,7 @@ async def sorted_batch(texts: list[str]) -> list[int]:
     raise BatchError({0: ValueError()})
 
 
-assert_type(sorted_batch, Task[str, int])
+assert_type(sorted_batch, BatchTask[str, int])
 
 
 @batch_task(max_size=10)
@@ -457,18 +523,18 @@ async def mixed_batch(items: list[Row]) -> list[int | str]:
     return [1 for _ in items]
 
 
-assert_type(stored, Task[Row, int])
-assert_type(plain_stored, Task[Row, int])
-assert_type(some_stored, Task[Row, int])
-assert_type(total, Task[int, int])
-assert_type(plain_total, Task[int, int])
-assert_type(sunk, Task[Row, None])
-assert_type(streamed, Task[Row, int])
-assert_type(plain_streamed, Task[Row, int])
-assert_type(batch_of_records, Task[dict[str, Any], dict[str, Any]])
-assert_type(summary, Task[dict[str, Any], dict[str, Any]])
-assert_type(plain_summary, Task[dict[str, Any], dict[str, Any]])
-assert_type(mixed_batch, Task[Row, int | str])
+assert_type(stored, BatchTask[Row, int])
+assert_type(plain_stored, BatchTask[Row, int])
+assert_type(some_stored, BatchTask[Row, int])
+assert_type(total, BatchTask[int, int])
+assert_type(plain_total, BatchTask[int, int])
+assert_type(sunk, BatchTask[Row, None])
+assert_type(streamed, BatchTask[Row, int])
+assert_type(plain_streamed, BatchTask[Row, int])
+assert_type(batch_of_records, BatchTask[dict[str, Any], dict[str, Any]])
+assert_type(summary, BatchTask[dict[str, Any], dict[str, Any]])
+assert_type(plain_summary, BatchTask[dict[str, Any], dict[str, Any]])
+assert_type(mixed_batch, BatchTask[Row, int | str])
 
 
 # --- side inputs
@@ -489,6 +555,10 @@ class Session:
         return Page()
 
     async def __aexit__(self, *exc_info: object) -> None: ...
+
+
+def service_of(region: str) -> Session:
+    return Session()
 
 
 @single_task
@@ -534,22 +604,94 @@ async def stored_with(items: list[Row], db: Db) -> list[int]:
 async def sunk_batch_with(items: Sequence[Row], *, db: Db) -> None: ...
 
 
-rows_with_db: Task[str, Row] = looked_up
-rows_with_db = looked_up.with_inputs(resource(open_db))
-lists_with_db: Task[str, list[dict[str, Any]], dict[str, Any]] = looked_up_by_name
-spread_with_db: Task[str, Row] = spread_with.with_inputs(Db())
-kept_with_db: Task[str, list[Row]] = kept_with.with_inputs(Db())
+@single_task
+async def sent(text: str, db: Db, limit: int = 1, *, name: str = "") -> Row:
+    return Row()
 
-assert_type(looked_up | nothing, Pipeline[str, None])
+
+@batch_task(max_size=2, on_error="emit_failure")
+async def careful_batch_with(items: list[Row], db: Db) -> list[int]:
+    return [1 for _ in items]
+
+
+async def load_db() -> Db:
+    return Db()
+
+
+async def load_limit() -> int:
+    return 1
+
+
+@single_task
+async def db_of(text: str) -> Db:
+    return Db()
+
+
+assert_type(looked_up.with_inputs(Db()), Task[str, Row])
+assert_type(looked_up.with_inputs(db=Db()), Task[str, Row])
+assert_type(
+    looked_up_by_name.with_inputs(db=Db(), limit=1),
+    Task[str, list[dict[str, Any]], dict[str, Any]],
+)
+assert_type(spread_with.with_inputs(Db()), Task[str, Row])
+assert_type(kept_with.with_inputs(Db()), Task[str, list[Row]])
+assert_type(sent.with_inputs(Db(), name="a"), Task[str, Row])
+assert_type(sent.with_inputs(Db(), 2), Task[str, Row])
+assert_type(stored_with.with_inputs(Db()), BatchTask[Row, int])
 assert_type(looked_up.with_inputs(Db()) | nothing, Pipeline[str, None])
 assert_type(looked_up_by_name.with_inputs(db=Db(), limit=1) | from_record, Pipeline[str, int])
 assert_type(plain_looked_up.with_inputs(Db()) | stored, Pipeline[str, int])
-assert_type(Pipeline(either_looked_up), Pipeline[str, int | str])
-assert_type(looked_up | sunk_with, Pipeline[str, None])
-assert_type(Pipeline(spread_with), Pipeline[str, Row])
-assert_type(Pipeline(kept_with), Pipeline[str, list[Row]])
-assert_type(looked_up | stored_with.with_inputs(Db()), Pipeline[str, int])
-assert_type(looked_up | sunk_batch_with.with_inputs(db=Db()), Pipeline[str, None])
+assert_type(Pipeline(either_looked_up.with_inputs(Db())), Pipeline[str, int | str])
+assert_type(looked_up.with_inputs(Db()) | sunk_with.with_inputs(Db()), Pipeline[str, None])
+assert_type(looked_up.with_inputs(Db()) | stored_with.with_inputs(Db()), Pipeline[str, int])
+assert_type(looked_up.with_inputs(Db()) | sunk_batch_with.with_inputs(db=Db()), Pipeline[str, None])
+
+# A resource stands for what entering it gives.
+assert_type(resource(open_db), Db)
+assert_type(resource(plain_open_db), Db)
+assert_type(resource(Session), Page)
+assert_type(resource(functools.partial(service_of, "eu")), Page)
+assert_type(looked_up.with_inputs(resource(open_db)), Task[str, Row])
+assert_type(sent.with_inputs(resource(open_db), limit=2, name="a"), Task[str, Row])
+assert_type(sent.with_inputs(db=resource(plain_open_db), limit=2), Task[str, Row])
+
+# So do awaitables, and streams for their first result, at the first two places, and by name where
+# none of the others by name is there already.
+assert_type(looked_up.with_inputs(load_db()), Task[str, Row])
+assert_type(looked_up.with_inputs(db_of(["a"])), Task[str, Row])
+assert_type(looked_up.with_inputs(db=load_db()), Task[str, Row])
+assert_type(sent.with_inputs(load_db(), 2, name="a"), Task[str, Row])
+assert_type(sent.with_inputs(load_db(), load_limit(), name="a"), Task[str, Row])
+assert_type(sent.with_inputs(Db(), load_limit()), Task[str, Row])
+assert_type(sent.with_inputs(Db(), limit=load_limit()), Task[str, Row])
+assert_type(sent.with_inputs(db_of(["a"]), limit=load_limit()), Task[str, Row])
+assert_type(sent.with_inputs(db=db_of(["a"]), limit=load_limit()), Task[str, Row])
+assert_type(stored_with.with_inputs(load_db()), BatchTask[Row, int])
+assert_type(sunk_batch_with.with_inputs(db=load_db()), BatchTask[Row, None])
+
+# What has a default may be left out, and be given.
+default_left_out: Task[str, dict[str, Any]] = record_or_default
+assert_type(record_or_default | from_record, Pipeline[str, int])
+assert_type(record_or_default(["a"]), Stream[dict[str, Any]])
+assert_type(record_or_default.with_inputs("a"), Task[str, dict[str, Any]])
+assert_type(record_or_default.with_inputs("a", "b"), Task[str, dict[str, Any]])
+assert_type(record_or_default.with_inputs(default="a"), Task[str, dict[str, Any]])
+
+# Other methods neither need the inputs nor lose them.
+assert_type(looked_up.name, str)
+assert_type(looked_up.with_options(timeout=1).with_inputs(Db()), Task[str, Row])
+assert_type(
+    looked_up.with_options(on_error="emit_failure").with_inputs(Db()),
+    Task[str, Row, Row, Failure[str]],
+)
+assert_type(stored_with.with_options(max_size=3).with_inputs(Db()), BatchTask[Row, int])
+assert_type(
+    careful_batch_with.with_inputs(Db()), BatchTask[Row, int, int, Failure[Row | list[Row]]]
+)
+assert_type(
+    stored_with.with_inputs(Db()).with_options(on_error="emit_failure"),
+    BatchTask[Row, int, int, Failure[Row | list[Row]]],
+)
 
 
 # --- methods
@@ -628,16 +770,17 @@ assert_type(service.split, Task[Page, list[Row], Row])
 assert_type(service.record, Task[Row, dict[str, Any]])
 assert_type(service.own, Task[int, list[int], int])
 assert_type(service.lines, Task[Page, str])
-assert_type(service.with_db, Task[Row, int | str])
 assert_type(service.with_db.with_inputs(Db()), Task[Row, int | str])
+assert_type(service.with_db.with_inputs(load_db()), Task[Row, int | str])
 assert_type(service.with_db_by_name.with_inputs(db=Db()), Task[Row, int])
-assert_type(service.with_default, Task[Row, dict[str, Any]])
+assert_type(service.with_default.with_inputs(2), Task[Row, dict[str, Any]])
+assert_type(service.with_default | from_record, Pipeline[Row, int])
 assert_type(service.spread, Task[Page, Row])
 assert_type(service.kept, Task[Page, list[Row]])
-assert_type(service.store, Task[Row, int])
-assert_type(service.store_records, Task[dict[str, Any], dict[str, Any]])
-assert_type(service.sink.with_inputs(Db()), Task[Row, None])
-assert_type(service.summary, Task[Row, int])
+assert_type(service.store, BatchTask[Row, int])
+assert_type(service.store_records, BatchTask[dict[str, Any], dict[str, Any]])
+assert_type(service.sink.with_inputs(Db()), BatchTask[Row, None])
+assert_type(service.summary, BatchTask[Row, int])
 assert_type(service.static, Task[str, int])
 assert_type(Service.static, Task[str, int])
 assert_type(special.own, Task[bytes, list[bytes], bytes])
@@ -707,7 +850,7 @@ def lengths(texts: list[str]) -> list[int]:
 
 
 assert_type(share, Task[str, int])
-assert_type(lengths, Task[str, int])
+assert_type(lengths, BatchTask[str, int])
 
 
 async def stopped() -> None:
@@ -726,7 +869,7 @@ async def watched() -> None:
         assert_type(stream, Stream[int])
 
 
-assert_type((page | rows).stages, tuple[Task[Any, Any, Any], ...])
+assert_type((page | rows).stages, tuple[Task[Any, Any, Any, Any, Any], ...])
 
 
 # What takes more and gives less stands in for what takes less and gives more.
@@ -762,10 +905,228 @@ async def read() -> None:
         assert_type(value, float)
 
 
-def failed(result: int | Failure[str]) -> None:
-    if isinstance(result, Failure):
-        assert_type(result.item, str)
-        assert_type(result.error, Exception)
+# --- failures
+
+
+@single_task(on_error="emit_failure")
+async def emitted(text: str) -> int | None:
+    return int(text)
+
+
+@single_task(on_error="emit_failure", spread=True)
+async def emitted_spread(text: str) -> list[int]:
+    return [int(text)]
+
+
+@single_task(on_error="emit_failure", spread=False)
+def emitted_kept(text: str) -> list[int]:
+    return [int(text)]
+
+
+@single_task(on_error="emit_failure")
+def emitted_half(value: float) -> float:
+    return value / 2
+
+
+@batch_task(max_size=2, on_error="emit_failure")
+async def emitted_batch(values: list[float]) -> list[str]:
+    return [str(value) for value in values]
+
+
+@batch_task(max_size=2, on_error="emit_failure")
+def emitted_record(values: list[float]) -> dict[str, Any] | None:
+    return {}
+
+
+class Careful:
+    @single_task(on_error="emit_failure")
+    async def fetch(self, text: str) -> Page | None:
+        return Page()
+
+    @single_task(on_error="emit_failure")
+    async def with_db(self, page: Page, db: Db) -> list[Row]:
+        return [Row()]
+
+    @batch_task(max_size=2, on_error="emit_failure")
+    async def store(self, rows: list[Row]) -> list[int]:
+        return [1 for _ in rows]
+
+
+careful_service = Careful()
+
+assert_type(emitted, Task[str, int, int, Failure[str]])
+assert_type(emitted_spread, Task[str, int, int, Failure[str]])
+assert_type(emitted_kept, Task[str, list[int], list[int], Failure[str]])
+assert_type(emitted_batch, BatchTask[float, str, str, Failure[float | list[float]]])
+assert_type(
+    emitted_record,
+    BatchTask[float, dict[str, Any], dict[str, Any], Failure[float | list[float]]],
+)
+assert_type(careful_service.fetch, Task[str, Page, Page, Failure[str]])
+assert_type(careful_service.with_db.with_inputs(Db()), Task[Page, list[Row], Row, Failure[Page]])
+assert_type(careful_service.store, BatchTask[Row, int, int, Failure[Row | list[Row]]])
+
+# `|` takes them past what follows, and adds them up.
+assert_type(emitted | half, Pipeline[str, float, float, Failure[str]])
+assert_type(number | emitted_half, Pipeline[str, float, float, Failure[float]])
+assert_type(emitted | emitted_half, Pipeline[str, float, float, Failure[str] | Failure[float]])
+assert_type(
+    emitted | half | emitted_batch,
+    Pipeline[str, str, str, Failure[str] | Failure[float | list[float]]],
+)
+assert_type(emitted | (half | is_odd), Pipeline[str, bool, bool, Failure[str]])
+assert_type(
+    careful_service.fetch | careful_service.with_db.with_inputs(Db()) | careful_service.store,
+    Pipeline[str, int, int, Failure[str] | Failure[Page] | Failure[Row | list[Row]]],
+)
+assert_type(Pipeline(emitted), Pipeline[str, int, int, Failure[str]])
+assert_type(Pipeline(emitted, half), Pipeline[str, float, float, Failure[str]])
+assert_type(Pipeline(number, emitted_half), Pipeline[str, float, float, Failure[float]])
+assert_type(
+    Pipeline(emitted, half, emitted_half),
+    Pipeline[str, float, float, Failure[str] | Failure[float]],
+)
+assert_type(
+    Pipeline(emitted, half, half, emitted_half),
+    Pipeline[str, float, float, Failure[str] | Failure[float]],
+)
+assert_type(Pipeline(emitted, half, half, half, half), Pipeline[str, Any, Any, Failure[str]])
+assert_type(Pipeline(emitted, half, half, half, half, half), Pipeline[str, Any, Any, Failure[str]])
+
+# The other methods keep them.
+assert_type(
+    (emitted | half).with_execution_mode("as_completed"),
+    Pipeline[str, float, float, Failure[str]],
+)
+assert_type((emitted | half).with_context(buffer_size=3), Pipeline[str, float, float, Failure[str]])
+assert_type(emitted.with_options(timeout=3), Task[str, int, int, Failure[str]])
+
+# The stream has them beside the results.
+assert_type(emitted(["1"]), Stream[int | Failure[str]])
+assert_type((emitted | half)(["1"]), Stream[float | Failure[str]])
+assert_type(
+    (emitted | emitted_half).as_completed(["1"]), Stream[float | Failure[str] | Failure[float]]
+)
+assert_type((emitted | half).run(["1"]), list[float | Failure[str]])
+assert_type((emitted | half).iterate(["1"]), Generator[float | Failure[str], None, None])
+
+
+async def read_all() -> None:
+    pipeline = emitted | is_odd
+    assert_type(await pipeline(["1"]).collect(), list[bool | Failure[str]])
+    async for result in pipeline(["1"]):
+        assert_type(result, bool | Failure[str])
+        if isinstance(result, Failure):
+            assert_type(result, Failure[str])
+            assert_type(result.item, str)
+            assert_type(result.error, Exception)
+            continue
+        assert_type(result, bool)
+    async with pipeline(["1"]) as stream:
+        assert_type(stream, Stream[bool | Failure[str]])
+        async for result in stream:
+            assert_type(result, bool | Failure[str])
+    async with live(pipeline(["1"])) as stream:
+        assert_type(stream, Stream[bool | Failure[str]])
+    async for result in progress(pipeline(["1"])):
+        assert_type(result, bool | Failure[str])
+    async for text in emitted_batch([1.0]):
+        if isinstance(text, Failure):
+            assert_type(text.item, float | list[float])
+        else:
+            assert_type(text, str)
+    async for record in emitted_record([1.0]):
+        assert_type(record.get("error"), Any | None)  # one loop for both, if results are dicts
+        if not isinstance(record, Failure):
+            assert_type(record, dict[str, Any])
+    results = [result for result in pipeline.run(["1"]) if not isinstance(result, Failure)]
+    assert_type(results, list[bool])
+
+
+# Written out.
+def run_careful(pipeline: Pipeline[str, float, float, Failure[str]]) -> list[float | Failure[str]]:
+    return pipeline.run(["1"])
+
+
+run_careful(emitted | half)
+run_careful(number | half)  # those without failures stand in for those with some
+wide_failure: Failure[object] = Failure("1", ValueError(), "emitted", 1)
+
+
+# --- with other options
+
+
+assert_type(number.with_options(on_error="emit_failure"), Task[str, int, int, Failure[str]])
+assert_type(
+    rows.with_options(on_error="emit_failure", retry_attempts=3, retry_delay=0.5),
+    Task[Page, list[Row], Row, Failure[Page]],
+)
+assert_type(emitted.with_options(on_error="fail"), Task[str, int])
+assert_type(emitted.with_options(on_error="skip_item", max_failures=3), Task[str, int])
+assert_type(rows.with_options(spread=True), Task[Page, Row])
+assert_type(rows.with_options(spread=False), Task[Page, list[Row]])
+assert_type(kept.with_options(spread=True), Task[str, Row])
+assert_type(number.with_options(spread=True, timeout=1), Task[str, int])
+assert_type(number.with_options(key=len, per_key=2, executor="thread"), Task[str, int])
+# Two at once that change the type, and what is no longer in the type, leave it open.
+open_task: Task[Page, Row, Row, Failure[Page]] = rows.with_options(
+    spread=True, on_error="emit_failure"
+)
+open_rows: Task[Page, list[Row], Row] = rows.with_options(spread=None)
+assert_type(stored.with_options(max_size=3, by=id, flush_when_idle=True), BatchTask[Row, int])
+assert_type(
+    stored.with_options(on_error="emit_failure", max_size=3),
+    BatchTask[Row, int, int, Failure[Row | list[Row]]],
+)
+assert_type(emitted_batch.with_options(on_error="skip_batch"), BatchTask[float, str])
+assert_type(
+    service.store.with_options(on_error="emit_failure"),
+    BatchTask[Row, int, int, Failure[Row | list[Row]]],
+)
+assert_type(
+    service.fetch.with_options(on_error="emit_failure"), Task[str, Page, Page, Failure[str]]
+)
+
+
+def by_policy(policy: Literal["fail", "emit_failure"]) -> None:
+    for result in number.with_options(on_error=policy).run(["1"]):
+        assert_type(result, int | Failure[str])
+    for row in single_task(parsed, on_error=policy).run(["1"]):
+        assert_type(row, Row | Failure[str])
+
+
+def by_settings(settings: dict[str, Any]) -> None:
+    number.with_options(**settings)
+    number.with_context(**settings)
+    single_task(**settings)
+    single_task(parsed, **settings)
+
+
+stands_for_a_task: Task[Row, int] = stored
+
+
+# --- contexts
+
+given = PipelineContext(execution_mode="as_completed", buffer_size=3)
+assert_type(rows.with_context(given), Pipeline[Page, list[Row], Row])
+assert_type(rows.with_context(given, buffer_size=2), Pipeline[Page, list[Row], Row])
+assert_type((page | rows).with_context(tenant="acme"), Pipeline[str, list[Row], Row])
+assert_type(
+    number.with_context(
+        execution_mode=ExecutionMode.ORDERED,
+        max_parallelism=None,
+        buffer_size=3,
+        pipeline_id="nightly",
+        data={"tenant": "acme"},
+        max_failures=Fraction(1, 20),
+        timing=False,
+        instruments=[Instrument],
+        tenant=5,
+    ),
+    Pipeline[str, int],
+)
+assert_type(number.with_execution_mode(ExecutionMode("ordered")), Pipeline[str, int])
+assert_type(looked_up.with_context(tenant="acme").stages[0].name, str)
 
 
 # --- without an event loop
@@ -792,27 +1153,7 @@ def pooled(pool: ProcessPoolExecutor) -> None:
     def sizes(texts: list[str]) -> list[int]:
         return [len(text) for text in texts]
 
-    assert_type(sizes, Task[str, int])
+    assert_type(sizes, BatchTask[str, int])
 
 
 assert_type(computed, Task[str, int])
-
-
-# --- resources
-
-
-def service_of(region: str) -> Session:
-    return Session()
-
-
-opened = resource(open_db)
-opened_plain = resource(plain_open_db)
-opened_class = resource(Session)
-opened_partial = resource(functools.partial(service_of, "eu"))
-
-
-async def enter(stack: AsyncExitStack) -> None:
-    assert_type(await opened.enter(stack), Db)
-    assert_type(await opened_plain.enter(stack), Db)
-    assert_type(await opened_class.enter(stack), Page)
-    assert_type(await opened_partial.enter(stack), Page)
