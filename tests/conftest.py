@@ -31,7 +31,9 @@ from _virtual import ShuffledLoop, VirtualTimeLoop, all_trio_tasks, unless_stuck
 # HYPOTHESIS_PROFILE=thorough make test ARGS="-k properties --timeout 0"
 hypothesis.settings.register_profile("usual", deadline=None, derandomize=False, print_blob=True)
 hypothesis.settings.register_profile(
-    "thorough", hypothesis.settings.get_profile("usual"), max_examples=3000
+    "thorough",
+    hypothesis.settings.get_profile("usual"),
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000")),
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 

@@ -263,6 +263,7 @@ class Run:
         if not self._worked:
             self._left = tuple(stage.statistics() for stage in self._stages)
         # Who keeps the stream, its error or an instrument keeps the run, and is to keep no items.
+        self.input_error = None
         self._source.forget()
         for stage in self._stages:
             stage.forget()
