@@ -35,6 +35,7 @@ from conveyor._report.progress import done_with
 from conveyor._report.table import report_text, tables
 from conveyor._report.words import (
     count_text,
+    exact_seconds_text,
     padded,
     plain,
     seconds_text,
@@ -55,11 +56,14 @@ from conveyor._report.words import (
         (3.3e-7, "0.33 µs"),
         (2e-5, "20 µs"),
         (0.000345, "340 µs"),
-        (0.0009994, "1000 µs"),
-        (0.0009996, "0.001 s"),
-        (0.004, "0.004 s"),
-        (0.0123, "0.012 s"),
-        (0.2, "0.2 s"),
+        (0.000994, "990 µs"),
+        (0.0009994, "1 ms"),
+        (0.0009996, "1 ms"),
+        (0.0013, "1.3 ms"),
+        (0.004, "4 ms"),
+        (0.0123, "12 ms"),
+        (0.2, "200 ms"),
+        (0.994, "990 ms"),
         (0.999, "1 s"),
         (1, "1 s"),
         (1.54, "1.5 s"),
@@ -80,12 +84,29 @@ def test_seconds_are_written(seconds: float, text: str) -> None:
 
 @given(st.floats(0, 1e7))
 def test_seconds_are_right_to_two_digits(seconds: float) -> None:
-    units = {"µs": 1e-6, "s": 1, "min": 60, "h": 3600}
+    units = {"µs": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}
     words = seconds_text(seconds).replace(",", "").split()
     read = sum(
         float(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True)
     )
     assert read == pytest.approx(seconds, rel=0.051, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (90, "90 s"),
+        (1.25, "1.25 s"),
+        (1, "1 s"),
+        (0.5, "500 ms"),
+        (0.0013, "1.3 ms"),
+        (0.01625, "16.25 ms"),
+        (3e-5, "30 µs"),
+    ],
+)
+def test_chosen_seconds_are_written_unrounded(seconds: float, text: str) -> None:
+    assert exact_seconds_text(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -133,6 +154,7 @@ def test_text_is_wrapped_by_columns() -> None:
     assert wrapped("a bb ccc  dddd", 6) == "a bb\nccc\ndddd"
     assert wrapped("日本 日本 x", 9) == "日本 日本\nx"
     assert wrapped("took 1 min 44 s.", 11) == "took 1 min\n44 s."
+    assert wrapped("took 44 ms", 8) == "took\n44 ms"
     assert wrapped("x" * 9 + " y", 4) == "x" * 9 + "\ny"
 
 
@@ -213,7 +235,7 @@ def test_functions_that_compute_keep_the_loop_busy() -> None:
         Kind.LOOP,
         1,
         "parse: computes 97 % of the time on the event loop, where nothing else runs meanwhile",
-        "With executor= its calls run in threads or processes (half of them take 0.041 s or more).",
+        "With executor= its calls run in threads or processes (half of them take 41 ms or more).",
     )
 
 
@@ -306,7 +328,7 @@ def test_a_slow_item_that_holds_back_those_behind_it() -> None:
         1,
         (
             "embed: results wait 90 % of the time for a slow one before them: "
-            "the longest call took 42 s, and half of them 0.1 s or less"
+            "the longest call took 42 s, and half of them 100 ms or less"
         ),
     )
 
@@ -376,7 +398,7 @@ def test_nothing_is_said_to_limit_a_run_that_only_takes_its_time() -> None:
     [
         ({"elapsed": 0.0}, "nothing has run yet"),
         ({"elapsed": 0.0, "over": True}, "nothing has run"),
-        ({"elapsed": 0.004}, "0.004 s are too short to tell what limits this run"),
+        ({"elapsed": 0.004}, "4 ms are too short to tell what limits this run"),
         (
             {"timed": False},
             "nothing is known of what limits this run, as it was not timed",
@@ -445,12 +467,12 @@ def test_the_report() -> None:
         "",
         "stage   received  emitted  skipped  failed   in use  busy  full  starved  blocked",
         "fetch      1,000      990       10      10  1.0/100   1 s                    41 s",
-        "embed        990      990                   15.6/16  42 s  41 s    0.4 s",
+        "embed        990      990                   15.6/16  42 s  41 s   400 ms",
         "render       990      990                   0.0/100   1 s           40 s",
         "",
-        "stage      P50     P95     P99  longest",
-        "fetch   0.04 s  0.04 s  0.04 s   0.04 s",
-        "embed    6.6 s   6.6 s   6.6 s    6.6 s",
+        "stage     P50    P95    P99  longest",
+        "fetch   40 ms  40 ms  40 ms    40 ms",
+        "embed   6.6 s  6.6 s  6.6 s    6.6 s",
         "render",
         "",
         "Bottleneck: embed: all 16 slots busy 97 % of the time; fetch was blocked 41 s.",
