@@ -35,6 +35,8 @@ LAYERS = [
         "_engine.block",
         "_engine.failures",
         "_engine.sketch",
+        "_engine.waits",
+        "_engine.processor",
         "_engine.worker",
     ],
     [
@@ -78,6 +80,7 @@ PURE = [
     "_engine.failures",
     "_engine.sketch",
     "_engine.times",
+    "_engine.waits",
     "_engine.bucket",
     "_errors",
     "_spec",

@@ -144,7 +144,8 @@ def test_the_bucket_is_the_one_that_is_filled_as_time_passes(
                 bucket.take(number, float(model.now) + ahead)
                 model.take(number)
             case "pause":
-                bucket.hold(float(model.now) + ahead + number)
+                now = float(model.now) + ahead
+                bucket.hold(now + number, now)
                 model.held_until = max(model.held_until, model.now + Fraction(number))
             case "change":
                 bucket.change(number, float(model.now) + ahead)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope
 
 from .cleanup import Cleanup, close_iterator
+from .drive import drive
 from .log import annotate
 from .signals import Bypass
 
@@ -70,6 +71,8 @@ class Source:
         read: How many items were read.
         waited: Seconds in which the input was waited for; what a built-in container takes is not
             worth measuring.
+        held: Seconds, of these, in which nothing else could run: it gave an item without having
+            been suspended.
     """
 
     def __init__(self, data: Any, link: Link, shared: Shared) -> None:
@@ -85,6 +88,8 @@ class Source:
         self._clock = shared.stopwatch
         self.read = 0
         self.waited = 0.0
+        self.held = 0.0
+        self._suspended = False
 
     @property
     def total(self) -> int | None:
@@ -135,7 +140,7 @@ class Source:
                 self._reading = CancelScope()
                 with self._reading:
                     iterator = aiter(data)
-                    await self._closing(iterator, self._read_async, hasattr(iterator, "aclose"))
+                    await self._closing(iterator, self._drive_async, hasattr(iterator, "aclose"))
             elif type(data) in (list, tuple, range, set, frozenset, dict):
                 await self._read_ready(iter(data))
             else:
@@ -161,10 +166,17 @@ class Source:
                 cleanup.begin()
                 await close_iterator(iterator, "the input", log)  # noqa: ASYNC102 - shielded and bounded since begin()
 
+    async def _drive_async(self, iterator: Any) -> None:
+        await drive(self._read_async(iterator), self._note_suspended)
+
+    def _note_suspended(self, _: object) -> None:
+        self._suspended = True
+
     async def _read_async(self, iterator: Any) -> None:
         send, clock = self._link.send_nowait, self._clock
         while not self._stopped:
             self._waiting = True
+            self._suspended = False
             began = clock()
             try:
                 item = await anext(iterator)
@@ -172,7 +184,10 @@ class Source:
                 return
             finally:
                 self._waiting = False
-                self.waited += clock() - began
+                seconds = clock() - began
+                self.waited += seconds
+                if not self._suspended:
+                    self.held += seconds
             self.read += 1
             if not send(item):
                 await self._send(item)
@@ -183,7 +198,9 @@ class Source:
         send, clock = self._link.send_nowait, self._clock
         began = clock()
         for item in iterator:
-            self.waited += clock() - began
+            seconds = clock() - began
+            self.waited += seconds
+            self.held += seconds
             self.read += 1
             if not send(item):
                 await self._send(item)
