@@ -242,7 +242,9 @@ class Spec:
     def runs_in(self) -> str | None:
         """Where calls run: an executor's name, or that of its class; ``None``: on the loop."""
         executor = self.executor
-        return executor if executor is None or isinstance(executor, str) else type(executor).__name__
+        return (
+            executor if executor is None or isinstance(executor, str) else type(executor).__name__
+        )
 
     def with_options(self, options: Mapping[str, Any]) -> Spec:
         """Return a copy with these options, checked."""

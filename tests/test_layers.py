@@ -12,7 +12,10 @@ import pytest
 # From the bottom up. A module imports from lower rows only, never from its own.
 LAYERS = [
     ["_report", "_fits", "_instrument", "_files"],
-    ["_events", "_report.words", "_report.progress"],
+    ["_events", "_report.words", "_report.progress", "_report.finding"],
+    ["_report.evidence"],
+    ["_report.ends", "_report.limits"],
+    ["_report.computing"],
     ["_report.bottleneck"],
     ["_report.graph"],
     ["_report.table"],
@@ -91,6 +94,11 @@ PURE = [
     "_live.screen",
     "_report.words",
     "_report.progress",
+    "_report.finding",
+    "_report.evidence",
+    "_report.ends",
+    "_report.limits",
+    "_report.computing",
     "_report.bottleneck",
     "_report.graph",
     "_report.table",

@@ -30,7 +30,8 @@ from conveyor import (
     batch_task,
     single_task,
 )
-from conveyor._report.bottleneck import Kind, find_bottleneck
+from conveyor._report.bottleneck import find_bottleneck
+from conveyor._report.finding import Kind
 from conveyor._report.progress import done_with
 from conveyor._report.table import report_text, tables
 from conveyor._report.words import (
@@ -276,13 +277,15 @@ def test_nobody_is_slow_who_has_nothing_to_do() -> None:
 
 def test_a_generator_that_has_no_room_is_not_what_limits() -> None:
     pages = StageStatistics(
-        "pages", 10, 990, slots=1, busy=42.0, full=42.0, occupied=42.0, latency=latency(0.001)
-    )
+        "pages", 10, 990, slots=1, busy=42.0, full=42.0, occupied=42.0, latency=latency(0.001),
+        generators=10,
+    )  # fmt: skip
     assert said(run_of(pages, consumer_waited=2.0))[0] is Kind.CONSUMER
     # But one that is slow itself is, and so are pauses between tries.
     slow = replace(pages, latency=latency(0.42))
     assert said(run_of(slow))[0] is Kind.SLOTS
-    assert said(run_of(replace(pages, retried=40)))[0] is Kind.SLOTS
+    assert said(run_of(replace(pages, cancelled=1)))[0] is Kind.SLOTS  # or may be: see there
+    assert said(run_of(replace(pages, retried=40, delayed_for=40.0)))[0] is Kind.RETRIES
 
 
 def test_a_rate_limit() -> None:
@@ -341,8 +344,9 @@ def test_a_stage_that_others_block_is_not_out_of_order() -> None:
 
 def test_generators_that_wait_for_their_turn() -> None:
     pages = StageStatistics(
-        "pages", 40, 400, slots=4, busy=41.0, full=41.0, occupied=160.0, latency=latency(0.4)
-    )
+        "pages", 40, 400, slots=4, busy=41.0, full=41.0, occupied=160.0, latency=latency(0.4),
+        generators=40,
+    )  # fmt: skip
     kind, stage, sentence, advice = said(run_of(pages))
     assert (kind, stage) == (Kind.ORDER, 0)
     assert sentence == (

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .bottleneck import Kind, find_bottleneck
+from .bottleneck import find_bottleneck
+from .finding import Kind
 from .words import count_text, padded, plain, seconds_text, shortened, width, wrapped
 
 if TYPE_CHECKING:
