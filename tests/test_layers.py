@@ -54,7 +54,7 @@ LAYERS = [
     ["_engine.outlet", "_engine.deliver", "_engine.keyed"],
     ["_engine.stage"],
     ["_engine.run"],
-    ["_stream", "_live.rates"],
+    ["_stream", "_live.rates", "_live.pipes"],
     ["_live.line", "_live.screen"],
     ["_live.picture"],
     ["_blocking", "_edges", "_signals", "_trace", "_telemetry", "_live"],
