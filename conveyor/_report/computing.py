@@ -15,7 +15,6 @@ from .evidence import (
     around,
     elsewhere,
     handed_on,
-    idle,
     may_be_gil,
     median,
     name_of,
@@ -113,51 +112,67 @@ def _rough(number: float) -> str:
 
 def threads(statistics: StreamStatistics) -> Bottleneck:
     elapsed = statistics.elapsed
-    computes = share = part_of(statistics.cpu_time, elapsed)
-    used = [
-        stage.occupied * (1 - idle(stage)) if stage.executor in THREADS else 0.0
-        for stage in statistics.stages
-    ]
-    index = used.index(max(used))
-    stage = statistics.stages[index]
+    computes = part_of(statistics.cpu_time, elapsed)
+    index, alone = _in_threads(statistics)
+    stage = None if index is None else statistics.stages[index]
+    share = 0.0
+    fullest = max((s.full for s in statistics.stages if s.executor in THREADS), default=0.0)
     if (
-        not used[index]
-        or computes < ENOUGH
-        or elsewhere(statistics) < ENOUGH * statistics.cpu_time
-        or not may_be_gil(statistics)
+        any(s.occupied for s in statistics.stages if s.executor in THREADS)
+        and computes >= ENOUGH
+        and elsewhere(statistics) >= ENOUGH * statistics.cpu_time
+        and may_be_gil(statistics)
     ):
-        share = 0.0
-    else:
         # That slots are busy is what comes of it: on a processor that others use as well it may
         # explain less of the time, and would still be the reason.
-        share = max(share, part_of(stage.full, elapsed), parallelism(statistics).share)
-    call = median(stage)
-    if stage.slots == 1 and sum(used) - used[index] < WORTH_A_WORD * elapsed:
+        share = max(computes, part_of(fullest, elapsed), parallelism(statistics).share)
+    if stage is not None and stage.slots == 1 and alone:
         # One thread alone does not tell what would become of two.
         full = part_of(stage.full, elapsed)
         return Bottleneck(
             Kind.SLOTS,
             f"{name_of(stage)}: its one slot busy {share_text(full)} of the time, computing in a "
-            "thread" + around(statistics, index),
+            "thread" + around(statistics, index or 0),
             "A higher concurrency_limit helps where it computes outside of Python, as NumPy, "
-            f'compression and hashing do; in Python only with executor="process"{call}.',
+            "compression and hashing do; in Python only with "
+            f'executor="process"{median(stage)}.',
             share,
             index,
         )
-    in_use = f"{used[index] / elapsed:.1f} of {count_text(stage.slots)} slots in use"
+    sentence = (
+        f"the GIL: threads compute {share_text(computes)} of the time, in Python one at a time"
+    )
+    if stage is not None:
+        in_use = f"{stage.occupied / elapsed:.1f} of {count_text(stage.slots)} slots in use"
+        sentence += f"; {name_of(stage)} has {in_use}"
     more = "do not help"
     if computes < MOST:
         more = f"make that at most {1 / max(computes, ENOUGH):.1f} times as fast"
     number = "other" if statistics.processors is None else f"all {statistics.processors}"
+    call = "" if stage is None else median(stage)
     return Bottleneck(
         Kind.GIL,
-        f"the GIL: threads compute {share_text(computes)} of the time, in Python one at a time; "
-        f"{name_of(stage)} has {in_use}",
+        sentence,
         f'In Python more threads {more}: with executor="process" calls compute on {number} '
         f"processors{call}.",
         share,
         index,
     )
+
+
+def _in_threads(statistics: StreamStatistics) -> tuple[int | None, bool]:
+    """Return which stage has its calls in threads, and whether no other can have.
+
+    It is ``None`` if there are several, or if none says so and any may do it by itself.
+    """
+    used = [
+        index
+        for index, stage in enumerate(statistics.stages)
+        if stage.executor in THREADS and stage.occupied > WORTH_A_WORD * statistics.elapsed
+    ]
+    surely = [index for index in used if statistics.stages[index].executor is not None]
+    found = surely or used
+    return (found[0] if len(found) == 1 else None), len(used) == 1
 
 
 def all_processors(statistics: StreamStatistics) -> Bottleneck:
