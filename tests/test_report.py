@@ -1281,6 +1281,27 @@ async def test_a_run_without_a_name_does_not_show_the_one_it_got() -> None:
     assert str(named.statistics()).startswith("run nightly over")
 
 
+@pytest.mark.real_time
+async def test_threads_of_a_real_run_that_compute_are_kept_from_it_by_the_gil() -> None:
+    def burn(item: int) -> int:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
+        return item
+
+    stream = single_task(burn, executor="thread", concurrency_limit=4)(range(12))
+    await stream.drain()
+    run = stream.statistics()
+    assert run.cpu_time - run.loop_cpu_time >= 0.11
+    # As on a machine that does nothing else, where the four take as long as one would.
+    (stage,) = run.stages
+    stage = replace(stage, full=run.cpu_time, busy=run.cpu_time)
+    alone = replace(run, stages=(stage,), elapsed=run.cpu_time, processors=8)
+    found = find_bottleneck(alone)
+    assert found.kind is (Kind.SLOTS if run.free_threaded else Kind.GIL)
+    assert "Raise" not in found.advice or run.free_threaded
+
+
 async def test_runs_that_say_nothing_of_themselves() -> None:
     stream = passing.with_context(timing=False)(range(3))
     assert stream.statistics().bottleneck.endswith("as it was not timed")

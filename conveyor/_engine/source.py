@@ -71,8 +71,6 @@ class Source:
         read: How many items were read.
         waited: Seconds in which the input was waited for; what a built-in container takes is not
             worth measuring.
-        held: Seconds, of these, in which nothing else could run: it gave an item without having
-            been suspended.
     """
 
     def __init__(self, data: Any, link: Link, shared: Shared) -> None:
@@ -88,13 +86,18 @@ class Source:
         self._clock = shared.stopwatch
         self.read = 0
         self.waited = 0.0
-        self.held = 0.0
-        self._suspended = False
+        self._freed = 0.0  # of these, in reads that let others run meanwhile
+        self._suspended = False  # whether it has been, since the last read began
 
     @property
     def total(self) -> int | None:
         """How many items the input has, if it says."""
         return length_of(self._data)
+
+    @property
+    def held(self) -> float:
+        """How many seconds, of those waited, nothing else could run: it was not suspended."""
+        return max(self.waited - self._freed, 0.0)
 
     @property
     def holds(self) -> bool:
@@ -176,7 +179,6 @@ class Source:
         send, clock = self._link.send_nowait, self._clock
         while not self._stopped:
             self._waiting = True
-            self._suspended = False
             began = clock()
             try:
                 item = await anext(iterator)
@@ -186,21 +188,22 @@ class Source:
                 self._waiting = False
                 seconds = clock() - began
                 self.waited += seconds
-                if not self._suspended:
-                    self.held += seconds
+                if self._suspended:
+                    self._freed += seconds
+                    self._suspended = False
             self.read += 1
             if not send(item):
                 await self._send(item)
+                self._suspended = False
             if self._is_turn_over():
                 await self._turn.give_way()
+                self._suspended = False
 
     async def _read_sync(self, iterator: Iterable[Any]) -> None:
         send, clock = self._link.send_nowait, self._clock
         began = clock()
         for item in iterator:
-            seconds = clock() - began
-            self.waited += seconds
-            self.held += seconds
+            self.waited += clock() - began
             self.read += 1
             if not send(item):
                 await self._send(item)
