@@ -52,7 +52,9 @@ class Recorder(Instrument):
         self._counters = [f"{n}. {name}" for n, name in enumerate(self._names, 1)]
         self._counters.append("results")
         self._counts: list[int | None] = [None] * len(self._counters)
-        self._describe("process_name", 0, {"name": f"run {_whole(run.pipeline_id)}"})
+        named = run.statistics().named
+        name = f"run {_whole(run.pipeline_id)}" if named else "run"  # a made-up one says nothing
+        self._describe("process_name", 0, {"name": name})
         self._describe("process_labels", 0, {"labels": str(run.execution_mode)})
         self._lane(consumer, "consumer")
 

@@ -287,6 +287,14 @@ class Spec:
             return os.cpu_count() or 1  # each call has one to itself
         return DEFAULT_CONCURRENCY
 
+    @property
+    def runs_in(self) -> str | None:
+        """Where calls run: an executor's name, or that of its class; ``None``: on the loop."""
+        executor = self.executor
+        return (
+            executor if executor is None or isinstance(executor, str) else type(executor).__name__
+        )
+
     def with_options(self, options: Mapping[str, Any]) -> Spec:
         """Return a copy with these options, checked."""
         known = option_names(type(self))

@@ -73,9 +73,17 @@ class StageStatistics:
         occupied: Seconds of all calls together, each from its first try to the moment when its
             results left the slot: so ``occupied / elapsed`` slots were in use on average.
         held: Seconds, of these, of calls that never waited: nothing else could run meanwhile.
-        throttled_for: Seconds, of these, in which calls waited for their ``rate_limit``.
+        throttled_for: Seconds, of these, in which calls waited for their ``rate_limit``, pauses
+            aside.
         crowded_for: Seconds, of these, in which calls waited as ``max_parallelism`` others ran.
+        paused_for: Seconds, of these, in which calls waited because the service had asked for that:
+            an error with ``retry_after``, or `RateLimit.pause`.
+        delayed_for: Seconds, of these, between a try that failed and the next, such pauses aside.
         latency: How long the calls took.
+        generators: Generators among the results, whose values were handed on.
+        keyed: Whether the task has a ``key``.
+        executor: Where the function is called: ``"thread"``, ``"process"``, ``"interpreter"``, or
+            the class of an executor; ``None`` for the event loop.
     """
 
     __module__ = "conveyor"
@@ -104,7 +112,12 @@ class StageStatistics:
     held: float = 0.0
     throttled_for: float = 0.0
     crowded_for: float = 0.0
+    paused_for: float = 0.0
+    delayed_for: float = 0.0
     latency: LatencyStatistics = field(default_factory=LatencyStatistics)
+    generators: int = 0
+    keyed: bool = False
+    executor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +139,15 @@ class StreamStatistics:
         max_parallelism: As in the run's context.
         timed: Whether the times were measured, see `PipelineContext.timing`.
         over: Whether the run has ended.
+        named: Whether somebody has chosen `pipeline_id`. One that was made up is not shown.
+        input_held: Seconds, of `input_waited`, in which nothing else could run: a plain iterator,
+            or an async one that gave an item without having waited, had the event loop to itself.
+        cpu_time: Seconds of processor time that this process has used meanwhile, in all of its
+            threads, whatever they worked on; its child processes aside. Times of processors are 0
+            where the event loop has a clock of its own, as a virtual one.
+        loop_cpu_time: Seconds, of these, in the thread of the event loop.
+        processors: How many processors this process may use; ``None`` if that is not known.
+        free_threaded: Whether threads run Python code side by side, as they do without a GIL.
     """
 
     __module__ = "conveyor"
@@ -143,6 +165,12 @@ class StreamStatistics:
     max_parallelism: int | None = None
     timed: bool = True
     over: bool = False
+    named: bool = True
+    input_held: float = 0.0
+    cpu_time: float = 0.0
+    loop_cpu_time: float = 0.0
+    processors: int | None = None
+    free_threaded: bool = False
 
     @property
     def bottleneck(self) -> str:

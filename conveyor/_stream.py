@@ -22,7 +22,7 @@ from ._engine.source import check_source, length_of
 from ._engine.turn import Turn
 from ._errors import EmptyInputError, StreamConsumedError
 from ._instrument import Instrument, MakesInstrument
-from ._spec import Spec, check_bool, check_seconds
+from ._spec import SingleSpec, Spec, check_bool, check_seconds
 from ._stats import StageStatistics, StreamStatistics
 
 Out = TypeVar("Out", covariant=True)
@@ -383,12 +383,21 @@ class Stream(Generic[Out]):
         context = self._context
         return StreamStatistics(
             context.pipeline_id or "",
-            tuple(StageStatistics(spec.name, slots=spec.limit) for spec in self._specs),
+            tuple(
+                StageStatistics(
+                    spec.name,
+                    slots=spec.limit,
+                    keyed=isinstance(spec, SingleSpec) and spec.key is not None,
+                    executor=spec.runs_in,
+                )
+                for spec in self._specs
+            ),
             total=length_of(self._data),
             execution_mode=str(context.execution_mode),
             max_parallelism=context.max_parallelism,
             timed=context.timing,
             over=self._state is _State.OVER,
+            named=bool(context.pipeline_id),
         )
 
     def add_instrument(self, make: MakesInstrument) -> None:

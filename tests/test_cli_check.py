@@ -98,7 +98,7 @@ def test_what_will_run_and_what_goes_between() -> None:
         parse  sync, in threads, 4 at once
           -> Row (ok)
         store  async, on the event loop, 1 at once
-               batches of up to 100, after 0.5 s
+               batches of up to 100, after 500 ms
         """)
 
 
@@ -151,7 +151,7 @@ def test_all_of_it_as_json() -> None:
     assert said["stages"][1] == {
         "name": "store",
         "kind": "async",
-        "batches": "up to 100, after 0.5 s",
+        "batches": "up to 100, after 500 ms",
         "runs": "event loop",
         "at_once": 1,
         "options": [],
@@ -192,7 +192,7 @@ def heavy(item: int) -> int:
     [
         ({}, ()),
         ({"retry_attempts": 2}, ("2 tries",)),
-        ({"timeout": 0.25}, ("0.25 s a try",)),
+        ({"timeout": 0.25}, ("250 ms a try",)),
         ({"on_error": "emit_failure"}, ("on_error=emit_failure",)),
         (
             {"on_error": "skip_item", "max_failures": Fraction(1, 100)},

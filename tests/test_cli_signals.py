@@ -348,6 +348,25 @@ def test_results_at_a_terminal_are_left_alone_or_go_above_the_picture(start: Sta
         assert any(each.endswith("0.5") for each in lines)
 
 
+@on_each_backend
+def test_a_terminal_that_goes_away_ends_no_run(
+    start: Start, backend: list[str], tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    env = {"TERM": "xterm-256color", "COLUMNS": "100"}
+    options = ["-o", "out.jsonl", "--progress", "--report", *backend]
+    process = start("_cli_pipes:numbers", *options, stderr=theirs, env=env)
+    os.close(theirs)
+    put(process, 1, 2)
+    assert os.read(ours, 1)  # there is a picture
+    os.close(ours)
+    put(process, 4)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert code(process) == 0
+    assert (tmp_path / "out.jsonl").read_text() == "1.0\n0.5\n0.25\n"
+
+
 def until_end(terminal: int) -> str:
     shown = b""
     with open(terminal, "rb", buffering=0) as file:

@@ -256,6 +256,7 @@ def model_step(
         counts["retried"] += step.flaky and (unit % 3 == 0 or unit % 5 == 3)
         try:
             result = step.does(unit)
+            counts["generators"] += isinstance(result, Iterator)
             if isinstance(result, Iterator) or (spread and isinstance(result, list)):
                 for value in result:
                     give(value)

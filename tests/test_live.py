@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -38,6 +39,7 @@ from conveyor import (
 )
 from conveyor._live.line import Part, clock_text, fitting, plain_line, rate_text, short_text
 from conveyor._live.picture import Line, Picture, box_width, used_cells
+from conveyor._live.pipes import BrokenPipes
 from conveyor._live.rates import Moment, Rates
 from conveyor._live.screen import Above
 
@@ -635,13 +637,17 @@ anyio.run(main)
 
 
 def in_a_process(
-    script: str, environment: Mapping[str, str] | None = None, *, stderr: int = subprocess.PIPE
+    script: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    stdout: Any = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[str]:
     outside = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         env={**outside, **(environment or {})},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=stderr,
         text=True,
         timeout=50,
@@ -757,12 +763,247 @@ class Broken(io.StringIO):
         return super().write(text)
 
 
+async def in_block(show: Any, stream: Any, console: Console) -> list[Any]:
+    async with show(stream, console=console) as shown:
+        return [result async for result in shown]
+
+
+async def iterated(_: Any, stream: Any, console: Console) -> list[Any]:
+    return [result async for result in progress(stream, console=console)]
+
+
+WAYS = [
+    pytest.param(in_block, live, id="live"),
+    pytest.param(in_block, progress, id="progress"),
+    pytest.param(iterated, progress, id="progress iterated"),
+]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("writes", range(5))
+@pytest.mark.parametrize(("way", "show"), WAYS)
+async def test_a_picture_that_fails_at_any_write_leaves_the_run_alone(
+    way: Any, show: Any, writes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    console = Console(file=Broken(writes), width=80, force_terminal=True, legacy_windows=False)
+    stdout = sys.stdout
+    assert await way(show, slow(range(6)), console) == [*range(6)]
+    assert sys.stdout is stdout
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("conveyor", logging.WARNING)
+    assert record.getMessage() == ("drawing has failed, and ends: OSError(5, 'Input/output error')")
+    assert is_as_before(console)
+
+
+def is_as_before(console: Console) -> bool:
+    """Whether a console that could not be written to shows what comes next, and that alone."""
+    console.file = io.StringIO()
+    console.print("next")
+    return written(console) == "next\n" and "on_broken_pipe" not in vars(console)
+
+
+FULL = Path("/dev/full")
+FULL_DISK = pytest.param(
+    "full disk", marks=pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+)
+
+
+@contextmanager
+def unwritable(kind: str) -> Iterator[Any]:
+    """Give a file that is no longer there for whoever writes to it."""
+    if kind == "full disk":
+        with suppress(OSError), FULL.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    if kind == "closed file":
+        closed = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - what is tested
+        closed.close()
+        yield closed
+        return
+    above, below = os.pipe() if kind == "broken pipe" else os.openpty()
+    os.close(above)
+    with suppress(OSError), opened(below) as file:
+        yield file
+
+
+def opened(descriptor: int) -> Any:
+    return open(descriptor, "w", encoding="utf-8")
+
+
+@posix
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("terminal", [True, False], ids=["picture", "lines"])
+@pytest.mark.parametrize("kind", ["broken pipe", FULL_DISK, "closed file", "terminal gone"])
+@pytest.mark.parametrize(("way", "show"), WAYS)
+async def test_what_cannot_be_written_to_is_told_once_and_the_work_goes_on(
+    way: Any, show: Any, kind: str, terminal: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    stdout = sys.stdout
+    with unwritable(kind) as file:
+        console = Console(file=file, width=80, force_terminal=terminal, legacy_windows=False)
+        assert await way(show, slow(range(20)), console) == [*range(20)]
+        assert is_as_before(console)
+    assert sys.stdout is stdout
+    (record,) = caplog.records
+    assert (record.name, record.levelno, record.exc_info) == ("conveyor", logging.WARNING, None)
+    names = {"broken pipe": "BrokenPipeError", "closed file": "ValueError"}
+    expected = f"drawing has failed, and ends: {names.get(kind, 'OSError')}("
+    assert record.getMessage().startswith(expected)
+
+
+@posix
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("show", [live, progress])
+async def test_a_terminal_that_goes_away_in_the_middle(
+    show: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    above, below = os.openpty()
+    with suppress(OSError), opened(below) as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        console = Console(file=file, width=80)
+        results = []
+        async with show(slow(range(6)), console=console) as stream:
+            async for result in stream:
+                results.append(result)
+                if result == 1:
+                    assert os.read(above, 4096)
+                    os.close(above)
+        assert results == [*range(6)]
+        assert sys.stdout is file
+        assert is_as_before(console)
+    (record,) = caplog.records
+    assert "drawing has failed, and ends: OSError(5, " in record.getMessage()
+
+
+@posix
+async def test_what_is_logged_to_a_broken_console_ends_no_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    handler = logging.NullHandler()
+    with unwritable("broken pipe") as file:
+        console = Console(file=file, width=80, force_terminal=True, legacy_windows=False)
+        handler = RichHandler(console=console)
+        logger = logging.getLogger("conveyor")
+        logger.addHandler(handler)
+        try:
+            skipping = flawed.with_options(on_error="skip_item")
+            assert await in_block(live, skipping(range(5)), console) == [0, 1, 3, 4]
+        finally:
+            logger.removeHandler(handler)
+        assert is_as_before(console)
+    # Python tells of a log handler that fails: once for the item, once for the picture.
+    assert capsys.readouterr().err.count("--- Logging error ---") == 2
+
+
+@posix
+async def test_what_the_program_prints_to_a_broken_pipe_is_an_error_of_its_own() -> None:
+    with unwritable("broken pipe") as file:
+        console = Console(file=file, width=80, force_terminal=True, legacy_windows=False)
+        async with live(passing([1]), console=console, interval=1000) as stream:
+            with pytest.raises(BrokenPipeError):  # and not the end of the process, as rich has it
+                console.print("own")
+            assert [result async for result in stream] == [1]
+        assert is_as_before(console)
+
+
+async def test_views_of_one_console_leave_its_hook_as_it_was() -> None:
+    console = terminal()
+
+    def own() -> None:
+        raise AssertionError
+
+    for hook in None, own:
+        if hook is not None:
+            vars(console)["on_broken_pipe"] = hook
+        one, two, three = (BrokenPipes(console) for _ in range(3))
+        for each in one, two, three:
+            each.enter()
+        one.leave()
+        three.leave()
+        with pytest.raises(BrokenPipeError):
+            console.on_broken_pipe()
+        two.leave()
+        assert vars(console).get("on_broken_pipe") is hook
+
+
+class Interrupting(io.StringIO):
+    """A terminal at which somebody presses Ctrl-C as the picture is drawn."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._left = after
+
+    def write(self, text: str, /) -> int:
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("way", "show", "write"),
+    # What the task that moves the picture raises would end the event loop, and with it the test.
+    [
+        pytest.param(in_block, live, 1, id="live"),
+        pytest.param(in_block, progress, 1, id="progress"),
+        pytest.param(iterated, progress, 1, id="iterated"),
+        pytest.param(iterated, progress, 2, id="iterated, later"),
+    ],
+)
+async def test_who_interrupts_a_picture_interrupts_the_program(
+    way: Any, show: Any, write: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    console = Console(file=Interrupting(write), width=80, force_terminal=True, legacy_windows=False)
+    stdout = sys.stdout
+    async with slow(range(6)) as stream:
+        error = await error_of(way(show, stream, console))
+    assert type(error) is KeyboardInterrupt
+    assert sys.stdout is stdout
+    assert is_as_before(console)
+    assert caplog.records == []
+
+
+@posix
+@pytest.mark.parametrize("terminal", ["True", "False"])
+@pytest.mark.parametrize("kind", ["broken pipe", FULL_DISK])
+def test_the_standard_output_of_a_program_that_cannot_be_written_to(
+    kind: str, terminal: str
+) -> None:
+    script = f"""
+import anyio, sys
+from rich.console import Console
+from conveyor import live, progress, single_task
+
+@single_task
+async def work(item):
+    return item
+
+async def main():
+    for show in live, progress:
+        console = Console(force_terminal={terminal})
+        async with show(work(range(5)), console=console) as stream:
+            print([result async for result in stream], file=sys.stderr)
+
+anyio.run(main)
+"""
+    with unwritable(kind) as file:
+        done = in_a_process(script, stdout=file)
+    told = {"broken pipe": "BrokenPipeError(32, 'Broken pipe')"}.get(
+        kind, "OSError(28, 'No space left on device')"
+    )
+    assert done.returncode == 0
+    assert sorted(done.stderr.splitlines()) == sorted(
+        [f"drawing has failed, and ends: {told}", "[0, 1, 2, 3, 4]"] * 2
+    )
+
+
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("show", [live, progress])
 async def test_a_picture_that_fails_leaves_the_run_alone(
     show: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    console = Console(file=Broken(6), width=80, force_terminal=True, legacy_windows=False)
+    console = Console(file=Broken(4), width=80, force_terminal=True, legacy_windows=False)
     stdout = sys.stdout
     async with show(slow(range(6)), console=console) as stream:
         assert [result async for result in stream] == [*range(6)]
@@ -772,7 +1013,7 @@ async def test_a_picture_that_fails_leaves_the_run_alone(
     assert "drawing has failed, and ends: OSError" in record.getMessage()
 
     caplog.clear()
-    console = Console(file=Broken(6), width=80, force_terminal=True, legacy_windows=False)
+    console = Console(file=Broken(4), width=80, force_terminal=True, legacy_windows=False)
     results = progress(slow(range(6)), console=console)
     assert [result async for result in results] == [*range(6)]
     assert len(caplog.records) == 1

@@ -52,10 +52,12 @@ class Model:
         self.burst = self.level = Fraction(burst)
         self.now = Fraction(0)
         self.held_until = Fraction(0)
+        self.paused = Fraction(0)
 
     def pass_to(self, now: float | Fraction) -> None:
         now = Fraction(now)
         self.level = min(self.burst, self.level + (now - self.now) * self.rate)
+        self.paused += max(min(now, self.held_until) - self.now, Fraction(0))
         self.now = now
 
     def due(self, cost: float) -> Fraction:
@@ -144,7 +146,8 @@ def test_the_bucket_is_the_one_that_is_filled_as_time_passes(
                 bucket.take(number, float(model.now) + ahead)
                 model.take(number)
             case "pause":
-                bucket.hold(float(model.now) + ahead + number)
+                now = float(model.now) + ahead
+                bucket.hold(now + number, now)
                 model.held_until = max(model.held_until, model.now + Fraction(number))
             case "change":
                 bucket.change(number, float(model.now) + ahead)
@@ -153,6 +156,8 @@ def test_the_bucket_is_the_one_that_is_filled_as_time_passes(
                 bucket.shift(number)
                 ahead += number
         assert bucket.level(float(model.now) + ahead) == model.level
+        assert bucket.paused(float(model.now) + ahead) == model.paused
+        assert bucket.has_paused or not model.paused
 
 
 @pytest.mark.parametrize("rate", [3, 7, 10, 30, 1000])

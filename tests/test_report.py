@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import math
 import subprocess
 import sys
@@ -30,11 +31,13 @@ from conveyor import (
     batch_task,
     single_task,
 )
-from conveyor._report.bottleneck import Kind, find_bottleneck
+from conveyor._report.bottleneck import find_bottleneck
+from conveyor._report.finding import Kind
 from conveyor._report.progress import done_with
 from conveyor._report.table import report_text, tables
 from conveyor._report.words import (
     count_text,
+    exact_seconds_text,
     padded,
     plain,
     seconds_text,
@@ -55,11 +58,14 @@ from conveyor._report.words import (
         (3.3e-7, "0.33 µs"),
         (2e-5, "20 µs"),
         (0.000345, "340 µs"),
-        (0.0009994, "1000 µs"),
-        (0.0009996, "0.001 s"),
-        (0.004, "0.004 s"),
-        (0.0123, "0.012 s"),
-        (0.2, "0.2 s"),
+        (0.000994, "990 µs"),
+        (0.0009994, "1 ms"),
+        (0.0009996, "1 ms"),
+        (0.0013, "1.3 ms"),
+        (0.004, "4 ms"),
+        (0.0123, "12 ms"),
+        (0.2, "200 ms"),
+        (0.994, "990 ms"),
         (0.999, "1 s"),
         (1, "1 s"),
         (1.54, "1.5 s"),
@@ -80,12 +86,29 @@ def test_seconds_are_written(seconds: float, text: str) -> None:
 
 @given(st.floats(0, 1e7))
 def test_seconds_are_right_to_two_digits(seconds: float) -> None:
-    units = {"µs": 1e-6, "s": 1, "min": 60, "h": 3600}
+    units = {"µs": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}
     words = seconds_text(seconds).replace(",", "").split()
     read = sum(
         float(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True)
     )
     assert read == pytest.approx(seconds, rel=0.051, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (90, "90 s"),
+        (1.25, "1.25 s"),
+        (1, "1 s"),
+        (0.5, "500 ms"),
+        (0.0013, "1.3 ms"),
+        (0.01625, "16.25 ms"),
+        (3e-5, "30 µs"),
+    ],
+)
+def test_chosen_seconds_are_written_unrounded(seconds: float, text: str) -> None:
+    assert exact_seconds_text(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -133,6 +156,7 @@ def test_text_is_wrapped_by_columns() -> None:
     assert wrapped("a bb ccc  dddd", 6) == "a bb\nccc\ndddd"
     assert wrapped("日本 日本 x", 9) == "日本 日本\nx"
     assert wrapped("took 1 min 44 s.", 11) == "took 1 min\n44 s."
+    assert wrapped("took 44 ms", 8) == "took\n44 ms"
     assert wrapped("x" * 9 + " y", 4) == "x" * 9 + "\ny"
 
 
@@ -213,7 +237,7 @@ def test_functions_that_compute_keep_the_loop_busy() -> None:
         Kind.LOOP,
         1,
         "parse: computes 97 % of the time on the event loop, where nothing else runs meanwhile",
-        "With executor= its calls run in threads or processes (half of them take 0.041 s or more).",
+        "With executor= its calls run in threads or processes (half of them take 41 ms or more).",
     )
 
 
@@ -226,6 +250,273 @@ def test_several_functions_that_compute_are_told_of_together() -> None:
         "the event loop: functions that never wait keep it busy 95 % of the time, parse alone 60 %"
     )
     assert "too short to be moved one by one" in advice
+
+
+# --- what computes, and what no limit helps
+
+
+def test_functions_that_block_the_loop_are_not_said_to_compute() -> None:
+    query = StageStatistics(
+        "query", 990, 990, slots=1, busy=40.8, full=40.8, occupied=40.8, held=40.8,
+        latency=latency(0.041),
+    )  # fmt: skip
+    run = run_of(query, cpu_time=0.8, loop_cpu_time=0.8, processors=4)
+    assert said(run) == (
+        Kind.LOOP,
+        0,
+        "query: blocks the event loop 97 % of the time: nothing else runs meanwhile",
+        (
+            'With executor="thread" its calls wait in threads, many at once '
+            "(half of them take 41 ms or more)."
+        ),
+    )
+    computes = replace(run, cpu_time=38.0, loop_cpu_time=38.0)
+    assert said(computes)[2].startswith("query: computes 97 % of the time on the event loop")
+    assert said(computes)[3].startswith('With executor="process" its calls compute on other')
+    assert 'executor="thread"' in said(replace(computes, free_threaded=True))[3]
+    assert said(replace(computes, processors=1))[3].startswith("There is 1 processor: quicker")
+
+
+# Asynchronous functions that parse what they get: they wait, and compute in between.
+MIXED = StageStatistics(
+    "fetch", 990, 990, slots=16, busy=41.9, full=41.8, occupied=670, latency=latency(6.6)
+)
+
+
+def test_a_loop_that_computes_all_the_time_needs_no_more_slots() -> None:
+    kind, stage, sentence, advice = said(run_of(MIXED, cpu_time=40.0, loop_cpu_time=39.9))
+    assert (kind, stage) == (Kind.LOOP, None)
+    assert sentence == (
+        "the event loop: its thread computes 95 % of the time, mostly in functions that also wait, "
+        "or in what they call"
+    )
+    assert "concurrency_limit" not in advice
+    half = said(run_of(MIXED, cpu_time=25.2, loop_cpu_time=25.2))
+    assert half[0] is Kind.SLOTS
+    assert half[3].endswith(
+        " The event loop computes 60 % of the time already, so that makes it at most 1.7 times as "
+        "fast."
+    )
+    assert said(run_of(MIXED, cpu_time=8.0, loop_cpu_time=8.0))[3].endswith("6.6 s or more).")
+
+
+def test_a_loop_that_computes_in_the_consumer_is_the_consumers() -> None:
+    render = replace(RENDER, starved=0.0, blocked=39.0)
+    run = run_of(FETCH, render, consumer_waited=1.0, cpu_time=40.0, loop_cpu_time=40.0)
+    assert said(run)[0] is Kind.CONSUMER
+    assert said(run)[3].startswith("If it computes, make that one more task, with executor=")
+
+
+HASH = StageStatistics(
+    "parse", 990, 990, slots=4, busy=42.0, full=41.0, occupied=166, latency=latency(1.6),
+    executor="thread",
+)  # fmt: skip
+
+
+def test_threads_that_compute_in_python_need_processes() -> None:
+    run = run_of(HASH, cpu_time=41.0, loop_cpu_time=0.5, processors=8)
+    assert said(run) == (
+        Kind.GIL,
+        0,
+        (
+            "the GIL: threads compute 98 % of the time, in Python one at a time; "
+            "parse has 4.0 of 4 slots in use"
+        ),
+        (
+            'In Python more threads do not help: with executor="process" calls compute on all 8 '
+            "processors (half of them take 1.6 s or more)."
+        ),
+    )
+    # A function may as well call `to_thread` itself.
+    assert said(replace(run, stages=(replace(HASH, executor=None),)))[0] is Kind.GIL
+    # max_parallelism would be raised in vain.
+    crowded = replace(run, stages=(replace(HASH, crowded_for=120.0),), max_parallelism=2)
+    assert said(crowded)[0] is Kind.GIL
+
+
+def test_on_a_processor_that_others_use_as_well_it_is_the_gil_too() -> None:
+    run = run_of(HASH, cpu_time=25.0, loop_cpu_time=0.5, processors=2)
+    assert said(run)[0] is Kind.GIL
+    assert "more threads make that at most 1.7 times as fast" in said(run)[3]
+    less = said(replace(run, cpu_time=13.0))
+    assert less[0] is Kind.SLOTS
+    assert less[3].startswith("Raise its concurrency_limit if its calls mostly wait, ")
+    assert 'executor="process"' in less[3]
+    waits = said(replace(run, cpu_time=2.0))
+    assert waits[3] == (
+        "Raise its concurrency_limit, or make its calls quicker (half of them take 1.6 s or more)."
+    )
+
+
+def test_without_a_gil_or_with_more_than_one_there_is_room_for_threads() -> None:
+    run = run_of(HASH, cpu_time=41.0, loop_cpu_time=0.5, processors=8)
+    assert said(replace(run, free_threaded=True))[0] is Kind.SLOTS
+    assert said(replace(run, cpu_time=100.0))[0] is Kind.SLOTS  # NumPy and the like
+    one = replace(HASH, executor="interpreter")
+    assert said(replace(run, stages=(one,)))[0] is Kind.SLOTS
+
+
+def test_one_thread_does_not_tell_what_two_would_do() -> None:
+    one = replace(HASH, slots=1, occupied=41.0, latency=latency(0.41))
+    kind, _, sentence, advice = said(run_of(one, cpu_time=41.0, loop_cpu_time=0.5, processors=8))
+    assert kind is Kind.SLOTS
+    assert sentence == (
+        "parse: its one slot busy 98 % of the time, computing in a thread; the consumer waited 42 s"
+    )
+    assert advice.startswith("A higher concurrency_limit helps where it computes outside of Python")
+    two = run_of(one, replace(one, name="count"), cpu_time=41.0, loop_cpu_time=0.5, processors=8)
+    assert said(two)[:3] == (  # which of them it is, is not known
+        Kind.GIL,
+        None,
+        "the GIL: threads compute 98 % of the time, in Python one at a time",
+    )
+    # Where some say that they are in threads, it is not those that wait on the event loop.
+    other = run_of(FETCH, HASH, cpu_time=41.0, loop_cpu_time=0.5, processors=8)
+    assert said(other)[1] == 1
+    # That others of the process compute is no concern of a run that has nothing in threads.
+    alone = run_of(replace(HASH, executor="process"), cpu_time=41.0, loop_cpu_time=0.5)
+    assert said(alone)[0] is Kind.SLOTS
+
+
+def test_processors_that_are_all_in_use() -> None:
+    run = run_of(HASH, cpu_time=160.0, loop_cpu_time=0.5, processors=4)
+    assert said(run) == (
+        Kind.PROCESSORS,
+        None,
+        (
+            "the processors: all 4 that there are, busy 95 % of the time with what this process "
+            "computes"
+        ),
+        "No higher limit helps: quicker calls do, or more processors.",
+    )
+    alone = replace(run, cpu_time=41.0, processors=1)
+    assert said(alone)[:2] == (Kind.PROCESSORS, None)
+    assert said(alone)[2].startswith("the processor: the one that there is, busy 98 % of the time")
+
+
+def test_there_are_no_more_processes_than_processors() -> None:
+    work = replace(HASH, executor="process")
+    run = run_of(work, cpu_time=0.9, loop_cpu_time=0.5, processors=4)
+    assert said(run) == (
+        Kind.SLOTS,
+        0,
+        "parse: all 4 slots busy 98 % of the time; the consumer waited 42 s",
+        (
+            "There are 4 processors: more calls at once help if these wait, quicker ones if they "
+            "compute (half of them take 1.6 s or more)."
+        ),
+    )
+    room = said(replace(run, processors=16))
+    assert room[3].startswith("Raise its concurrency_limit, up to the 16 processors, or make ")
+    unknown = said(replace(run, processors=None))
+    assert unknown[3].startswith("Raise its concurrency_limit, if there are more processors, ")
+    # Two stages share them.
+    both = replace(run, stages=(work, replace(work, name="count")), processors=8)
+    assert said(both)[3].startswith("There are 8 processors: ")
+    crowded = replace(
+        run, stages=(replace(work, slots=8, crowded_for=120.0),), max_parallelism=4, over=True
+    )
+    assert said(crowded)[0] is Kind.PARALLELISM
+    assert said(crowded)[3].startswith("There are 4 processors: ")
+    assert said(replace(crowded, processors=8))[3].startswith("Raise max_parallelism")
+
+
+def test_of_an_executor_of_somebody_elses_the_size_is_not_known() -> None:
+    work = replace(HASH, executor="ProcessPoolExecutor")
+    run = run_of(work, processors=4)
+    assert said(run)[3] == (
+        "Its calls run in a ProcessPoolExecutor, whose size is not known here: a higher "
+        "concurrency_limit helps if that has workers to spare (half of them take 1.6 s or more)."
+    )
+    few = said(replace(run, stages=(replace(work, executor="Executor", slots=100, full=0.0),)))
+    assert few[0] is Kind.NOTHING
+    assert few[3] == (
+        "Its calls run in an Executor, and whether all of its workers are busy is not known here."
+    )
+
+
+# --- pauses and retries
+
+
+def test_pauses_that_a_service_asks_for_are_no_reason_for_a_higher_rate() -> None:
+    ask = replace(EMBED, name="ask", paused_for=600.0, throttled_for=20.0, retried=40)
+    kind, stage, sentence, advice = said(run_of(FETCH, ask))
+    assert (kind, stage) == (Kind.PAUSE, 1)
+    assert sentence == (
+        "ask: pauses hold it back 91 % of the time, as the service asks for them (retry_after, or "
+        "RateLimit.pause); fetch was blocked 41 s"
+    )
+    assert advice.startswith("A higher rate or limit only makes it ask for more. Fewer calls help")
+    # What waits for the rate behind a pause is there because of it; but a rate alone is not.
+    behind = replace(ask, paused_for=350.0, throttled_for=250.0)
+    assert said(run_of(FETCH, behind))[0] is Kind.PAUSE
+    rate = replace(ask, paused_for=40.0, throttled_for=560.0)
+    assert said(run_of(FETCH, rate))[0] is Kind.RATE
+
+
+def test_a_pause_in_a_busy_run_does_not_hide_what_else_there_is() -> None:
+    assert said(run_of(FETCH, replace(EMBED, paused_for=150.0)))[0] is Kind.SLOTS
+
+
+def test_tries_that_wait_for_the_next_one_keep_their_slots() -> None:
+    ask = replace(EMBED, name="ask", delayed_for=600.0, retried=1234, latency=latency(0.5))
+    assert said(run_of(FETCH, ask)) == (
+        Kind.RETRIES,
+        1,
+        (
+            "ask: its calls fail, and spend 92 % of the time on waiting for the next try "
+            "(retried 1,234 times)"
+        ),
+        (
+            "See why they fail. What waits keeps its slot: where others would not fail, a higher "
+            "concurrency_limit lets them go past."
+        ),
+    )
+    assert "(retried once)" in said(run_of(replace(ask, retried=1)))[2]
+
+
+def test_calls_that_have_not_ended_yet_are_not_taken_for_generators() -> None:
+    # In the first minute of calls that take two, none was measured.
+    began = replace(EMBED, latency=LatencyStatistics(), received=16, emitted=0)
+    assert said(run_of(FETCH, began))[0] is Kind.SLOTS
+
+
+# --- the ends
+
+
+def test_an_input_that_blocks_the_loop_is_told_from_one_that_is_waited_for() -> None:
+    fetch = replace(FETCH, blocked=0.0, starved=39.0)
+    run = run_of(fetch, input_waited=40.0, input_held=40.0, cpu_time=0.5, loop_cpu_time=0.5)
+    assert said(run) == (
+        Kind.INPUT,
+        None,
+        (
+            "the input: blocks the event loop 95 % of the time: nothing else runs meanwhile; "
+            "fetch was starved 39 s"
+        ),
+        (
+            "Read it in a thread: give an async generator that awaits "
+            "anyio.to_thread.run_sync(next, iterator, None) for each item, or for a list of them."
+        ),
+    )
+    computes = said(replace(run, cpu_time=39.0, loop_cpu_time=39.0))
+    assert computes[0] is Kind.INPUT
+    assert computes[2].startswith("the input: computes 95 % of the time on the event loop")
+    assert "to_thread" not in computes[3]
+    # Calls that could go on only in between look as if they had filled the slots.
+    slow = replace(run, stages=(replace(MIXED, slots=1, occupied=41.9),))
+    assert said(slow)[0] is Kind.INPUT
+
+
+def test_an_input_and_functions_that_share_the_loop_are_told_of_together() -> None:
+    parse = StageStatistics("parse", 990, 990, slots=100, occupied=15, held=15)
+    run = run_of(parse, input_waited=20.0, input_held=20.0, cpu_time=40.0, loop_cpu_time=40.0)
+    assert said(run)[2] == (
+        "the event loop: the input and functions that never wait keep it busy 83 % of the time, "
+        "the input alone 48 %"
+    )
+    other = replace(run, input_waited=12.0, input_held=12.0, stages=(replace(parse, held=20),))
+    assert said(other)[2].endswith(" keep it busy 76 % of the time, parse alone 48 %")
 
 
 def test_a_slow_input() -> None:
@@ -254,13 +545,15 @@ def test_nobody_is_slow_who_has_nothing_to_do() -> None:
 
 def test_a_generator_that_has_no_room_is_not_what_limits() -> None:
     pages = StageStatistics(
-        "pages", 10, 990, slots=1, busy=42.0, full=42.0, occupied=42.0, latency=latency(0.001)
-    )
+        "pages", 10, 990, slots=1, busy=42.0, full=42.0, occupied=42.0, latency=latency(0.001),
+        generators=10,
+    )  # fmt: skip
     assert said(run_of(pages, consumer_waited=2.0))[0] is Kind.CONSUMER
     # But one that is slow itself is, and so are pauses between tries.
     slow = replace(pages, latency=latency(0.42))
     assert said(run_of(slow))[0] is Kind.SLOTS
-    assert said(run_of(replace(pages, retried=40)))[0] is Kind.SLOTS
+    assert said(run_of(replace(pages, cancelled=1)))[0] is Kind.SLOTS  # or may be: see there
+    assert said(run_of(replace(pages, retried=40, delayed_for=40.0)))[0] is Kind.RETRIES
 
 
 def test_a_rate_limit() -> None:
@@ -306,7 +599,7 @@ def test_a_slow_item_that_holds_back_those_behind_it() -> None:
         1,
         (
             "embed: results wait 90 % of the time for a slow one before them: "
-            "the longest call took 42 s, and half of them 0.1 s or less"
+            "the longest call took 42 s, and half of them 100 ms or less"
         ),
     )
 
@@ -319,8 +612,9 @@ def test_a_stage_that_others_block_is_not_out_of_order() -> None:
 
 def test_generators_that_wait_for_their_turn() -> None:
     pages = StageStatistics(
-        "pages", 40, 400, slots=4, busy=41.0, full=41.0, occupied=160.0, latency=latency(0.4)
-    )
+        "pages", 40, 400, slots=4, busy=41.0, full=41.0, occupied=160.0, latency=latency(0.4),
+        generators=40,
+    )  # fmt: skip
     kind, stage, sentence, advice = said(run_of(pages))
     assert (kind, stage) == (Kind.ORDER, 0)
     assert sentence == (
@@ -331,6 +625,14 @@ def test_generators_that_wait_for_their_turn() -> None:
     assert said(completed)[0] is not Kind.ORDER
     busy = replace(pages, latency=latency(1.6))
     assert said(run_of(busy))[0] is Kind.SLOTS
+    # There may be room for all of them, and then it is not their keys that they wait for.
+    roomy = replace(pages, slots=100, full=0.0)
+    kind, stage, sentence, advice = said(run_of(roomy))
+    assert (kind, stage) == (Kind.ORDER, 0)
+    assert (
+        sentence == "pages: its generators spend 75 % of the time on waiting for those before them"
+    )
+    assert "key" not in advice
 
 
 def test_items_by_the_million_keep_the_loop_busy() -> None:
@@ -350,7 +652,10 @@ def test_items_that_follow_one_another() -> None:
     kind, stage, sentence, advice = said(run_of(keyed))
     assert (kind, stage) == (Kind.NOTHING, 0)
     assert sentence.endswith("with 1.0 of 100 slots in use")
-    assert advice.startswith("Its items follow one another")
+    assert advice == "Its items follow one another: they come one by one."
+    assert said(run_of(replace(keyed, keyed=True)))[3] == (
+        "Its items follow one another: those of one key do, and there are few."
+    )
     slow = replace(keyed, latency=latency(0.4, longest=40.0))
     assert said(run_of(slow))[3] == ""  # one of them is as slow as all
 
@@ -376,7 +681,7 @@ def test_nothing_is_said_to_limit_a_run_that_only_takes_its_time() -> None:
     [
         ({"elapsed": 0.0}, "nothing has run yet"),
         ({"elapsed": 0.0, "over": True}, "nothing has run"),
-        ({"elapsed": 0.004}, "0.004 s are too short to tell what limits this run"),
+        ({"elapsed": 0.004}, "4 ms are too short to tell what limits this run"),
         (
             {"timed": False},
             "nothing is known of what limits this run, as it was not timed",
@@ -405,6 +710,8 @@ some_stages: Any = st.builds(
     name=st.text(max_size=60),
     slots=st.integers(1, 10**6) | st.just(math.inf),
     latency=some_latencies,
+    keyed=st.booleans(),
+    executor=st.sampled_from([None, "thread", "process", "interpreter", "Dask\nClient", ""]),
     **dict.fromkeys(COUNTERS, st.integers(0, 10**12)),  # type: ignore[arg-type]
     **dict.fromkeys(TIMES, some_seconds),  # type: ignore[arg-type]
 )
@@ -418,6 +725,10 @@ some_runs = st.builds(
     **dict.fromkeys(["input_waited", "consumer_waited"], some_seconds),  # type: ignore[arg-type]
     timed=st.booleans(),
     over=st.booleans(),
+    named=st.booleans(),
+    **dict.fromkeys(["input_held", "cpu_time", "loop_cpu_time"], some_seconds),  # type: ignore[arg-type]
+    processors=st.none() | st.integers(1, 300),
+    free_threaded=st.booleans(),
 )
 
 
@@ -445,12 +756,12 @@ def test_the_report() -> None:
         "",
         "stage   received  emitted  skipped  failed   in use  busy  full  starved  blocked",
         "fetch      1,000      990       10      10  1.0/100   1 s                    41 s",
-        "embed        990      990                   15.6/16  42 s  41 s    0.4 s",
+        "embed        990      990                   15.6/16  42 s  41 s   400 ms",
         "render       990      990                   0.0/100   1 s           40 s",
         "",
-        "stage      P50     P95     P99  longest",
-        "fetch   0.04 s  0.04 s  0.04 s   0.04 s",
-        "embed    6.6 s   6.6 s   6.6 s    6.6 s",
+        "stage     P50    P95    P99  longest",
+        "fetch   40 ms  40 ms  40 ms    40 ms",
+        "embed   6.6 s  6.6 s  6.6 s    6.6 s",
         "render",
         "",
         "Bottleneck: embed: all 16 slots busy 97 % of the time; fetch was blocked 41 s.",
@@ -476,6 +787,14 @@ def test_the_headline_tells_how_far_it_is() -> None:
     assert str(run).splitlines()[0] == (
         "run r running after 1.2 s: 5 read, 2 delivered, 3 wait for the consumer"
     )
+
+
+def test_a_name_that_nobody_chose_is_not_shown() -> None:
+    run = replace(WHOLE, pipeline_id="0123456789abcdef", named=False)
+    assert str(run).startswith("over after 42 s: 1,000 of 1,000 read")
+    bundle: Any = run._repr_mimebundle_()
+    for shown in str(run), rendered(run), bundle["text/html"], run.to_mermaid(), run.to_dot():
+        assert "0123456789abcdef" not in shown
 
 
 def test_a_wide_report_is_several_tables_and_loses_nothing() -> None:
@@ -691,6 +1010,36 @@ async def slow_pages(item: int) -> AsyncIterator[int]:
         yield number
 
 
+def blocking_input() -> Iterator[int]:
+    for number in range(100):
+        compute(1)
+        yield number
+
+
+async def blocking_async_input() -> AsyncIterator[int]:
+    for number in range(100):
+        compute(1)
+        yield number
+
+
+class BusyError(Exception):
+    retry_after = 30
+
+
+def refused(name: str, error: type[Exception], **options: Any) -> Any:
+    """Return a task of a service that refuses every tenth call, which then succeeds."""
+    calls = itertools.count(1)
+
+    async def work(item: Any) -> Any:
+        await anyio.sleep(0.125)
+        if next(calls) % 10 == 0:
+            raise error
+        return item
+
+    options = {"retry_attempts": 9, "retry_jitter": False, "concurrency_limit": 2, **options}
+    return single_task(work, task_name=name, **options)
+
+
 FAST = sleeping("fetch", 0.125)
 AFTER = sleeping("render", 0.125)
 
@@ -761,6 +1110,51 @@ AFTER = sleeping("render", 0.125)
             0,
             "slow_pages: all 4 slots taken, mostly by generators",
             id="generators in order",
+        ),
+        pytest.param(
+            single_task(slow_pages, concurrency_limit=100),
+            range(50),
+            0,
+            Kind.ORDER,
+            0,
+            "slow_pages: its generators spend 9",
+            id="generators in order, with room for all",
+        ),
+        pytest.param(
+            FAST | AFTER,
+            blocking_input,
+            0,
+            Kind.INPUT,
+            None,
+            "the input: computes 99 % of the time on the event loop",
+            id="input on the loop",
+        ),
+        pytest.param(
+            FAST | AFTER,
+            blocking_async_input,
+            0,
+            Kind.INPUT,
+            None,
+            "the input: computes 99 % of the time on the event loop",
+            id="asynchronous input on the loop",
+        ),
+        pytest.param(
+            refused("ask", BusyError, rate_limit=RateLimit(100, burst=10)),
+            range(300),
+            0,
+            Kind.PAUSE,
+            0,
+            "ask: pauses hold it back 9",
+            id="pauses of a rate limit",
+        ),
+        pytest.param(
+            refused("ask", ValueError, retry_delay=30),
+            range(300),
+            0,
+            Kind.RETRIES,
+            0,
+            "ask: its calls fail, and spend 9",
+            id="retries",
         ),
         pytest.param(
             sleeping("keyed", 1, key=bool),
@@ -872,6 +1266,40 @@ async def test_a_function_that_computes_on_the_fast_path_is_the_bottleneck() -> 
     found = find_bottleneck(stream.statistics())
     assert (found.kind, found.stage) == (Kind.LOOP, 1)
     assert "spin" in found.sentence
+
+
+async def test_a_run_without_a_name_does_not_show_the_one_it_got() -> None:
+    stream = passing(range(3))
+    await stream.drain()
+    run = stream.statistics()
+    assert (run.named, len(run.pipeline_id)) == (False, 32)
+    assert run.pipeline_id not in str(run)
+    named = passing.with_context(pipeline_id="nightly")(range(3))
+    assert named.statistics().named
+    await named.drain()
+    assert named.statistics().named
+    assert str(named.statistics()).startswith("run nightly over")
+
+
+@pytest.mark.real_time
+async def test_threads_of_a_real_run_that_compute_are_kept_from_it_by_the_gil() -> None:
+    def burn(item: int) -> int:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
+        return item
+
+    stream = single_task(burn, executor="thread", concurrency_limit=4)(range(12))
+    await stream.drain()
+    run = stream.statistics()
+    assert run.cpu_time - run.loop_cpu_time >= 0.11
+    # As on a machine that does nothing else, where the four take as long as one would.
+    (stage,) = run.stages
+    stage = replace(stage, full=run.cpu_time, busy=run.cpu_time)
+    alone = replace(run, stages=(stage,), elapsed=run.cpu_time, processors=8)
+    found = find_bottleneck(alone)
+    assert found.kind is (Kind.SLOTS if run.free_threaded else Kind.GIL)
+    assert "Raise" not in found.advice or run.free_threaded
 
 
 async def test_runs_that_say_nothing_of_themselves() -> None:

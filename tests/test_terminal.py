@@ -265,7 +265,7 @@ def test_the_demo(demo: Demo, tmp_path: Path) -> None:
     assert screen[:3] == results
     assert line_with("╭─ read ─", screen) == 3
     assert line_with("100 %  3 of 3 read  3 results", screen) < line_with("Largest", screen)
-    assert line_with(" over after ", screen)
+    assert line_with("over after ", screen)
 
 
 def test_killed_in_the_middle_it_leaves_the_cursor(demo: Demo) -> None:

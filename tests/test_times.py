@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import anyio
@@ -24,7 +28,9 @@ from conveyor import (
     batch_task,
     single_task,
 )
+from conveyor._engine.processor import CpuClock, processors
 from conveyor._engine.times import MANY, SLOW, Times
+from conveyor._engine.waits import Waits
 
 # --- the books alone
 
@@ -242,6 +248,161 @@ async def test_the_time_that_a_plain_iterator_takes_counts(timing: bool) -> None
 
 
 @pytest.mark.virtual_time
+async def test_an_input_that_waits_does_not_hold_the_loop() -> None:
+    async def mixed() -> AsyncIterator[int]:
+        yield 0
+        await anyio.sleep(3)
+        yield 1
+
+    run = await finished(taking(1)(mixed()))
+    assert (run.input_waited, run.input_held) == (3, 0)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("kind", ["iterator", "async iterator"])
+async def test_an_input_that_does_not_wait_holds_the_loop(kind: str) -> None:
+    def spin() -> None:
+        end = perf_counter() + 0.002
+        while perf_counter() < end:
+            pass
+
+    def plain() -> Iterator[int]:
+        for number in range(3):
+            spin()
+            yield number
+
+    async def asynchronous() -> AsyncIterator[int]:
+        for number in range(3):
+            spin()
+            yield number
+
+    run = await finished(passing(plain() if kind == "iterator" else asynchronous()))
+    assert 0.006 <= run.input_held <= run.input_waited
+
+
+# --- processors
+
+
+def burn(seconds: float) -> None:
+    """Use up processor time, however long that takes."""
+    end = thread_time() + seconds
+    while thread_time() < end:
+        pass
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("executor", [None, "thread"])
+async def test_processor_time_is_told_with_and_without_that_of_the_loop(executor: Any) -> None:
+    @single_task(executor=executor, concurrency_limit=2)
+    def work(item: int) -> int:
+        burn(0.01)
+        return item
+
+    burn(0.01)  # before the run
+    stream = work(range(4))
+    run = await finished(stream)
+    burn(0.01)  # and behind it
+    assert stream.statistics() == run
+    assert run.cpu_time >= 0.039  # clocks of processors are not exact
+    assert 0 <= run.loop_cpu_time <= run.cpu_time + 0.001
+    if executor is None:
+        assert run.loop_cpu_time >= 0.039
+    else:
+        assert run.cpu_time - run.loop_cpu_time >= 0.039
+    assert run.processors is None or run.processors >= 1
+    assert run.stages[0].executor == executor
+
+
+async def test_processor_time_is_not_told_without_timing() -> None:
+    run = await finished(passing.with_context(timing=False)(range(3)))
+    assert (run.cpu_time, run.loop_cpu_time, run.input_held) == (0, 0, 0)
+
+
+@pytest.mark.virtual_time
+async def test_processor_time_is_not_told_by_a_clock_that_is_not_its_own() -> None:
+    run = await finished(taking(1)(range(3)))
+    assert (run.cpu_time, run.loop_cpu_time) == (0, 0)
+
+
+def test_the_clock_of_one_thread_says_nothing_of_another() -> None:
+    clock = CpuClock()
+    burn(0.002)
+    told: list[tuple[float, float]] = []
+    other = threading.Thread(target=lambda: told.append(clock.read()))
+    other.start()
+    other.join()
+    assert told == [(0, 0)]
+    process, thread = clock.read()
+    assert process >= 0.001
+    assert 0.001 <= thread <= process + 0.001
+    clock.stop()
+    stopped = clock.read()
+    burn(0.002)
+    assert clock.read() == stopped
+
+
+def test_how_many_processors_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = processors()
+    assert number is None or 1 <= number <= (os.cpu_count() or number)
+    if hasattr(os, "sched_setaffinity"):
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(before)})
+        try:
+            assert processors() == 1
+        finally:
+            os.sched_setaffinity(0, before)
+    if sys.version_info < (3, 13):
+        monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+        assert processors() == os.cpu_count()
+
+
+def test_waits_are_added_up_while_they_last() -> None:
+    waits = Waits()
+    assert (waits.number, waits.total(5)) == (0, 0)
+    waits.begin(10)
+    waits.begin(12)
+    assert (waits.number, waits.total(13)) == (2, 3 + 1)
+    waits.end(14)
+    assert (waits.number, waits.total(20)) == (1, 4 + 8)
+    waits.end(21)
+    assert (waits.number, waits.total(99)) == (0, 4 + 9)
+
+
+@pytest.mark.virtual_time
+async def test_where_calls_run_is_told() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        pipeline = (
+            taking(0, key=bool)
+            | single_task(abs, executor="thread")
+            | single_task(abs, executor=executor)
+        )
+        stream = pipeline(range(3))
+        for _ in range(2):
+            run = stream.statistics()
+            assert [stage.executor for stage in run.stages] == [
+                None,
+                "thread",
+                "ThreadPoolExecutor",
+            ]
+            assert [stage.keyed for stage in run.stages] == [True, False, False]
+            if not run.over:
+                await stream.drain()
+
+
+@pytest.mark.virtual_time
+async def test_generators_are_counted() -> None:
+    @single_task
+    async def some(item: int) -> AsyncIterator[int]:
+        for number in range(item):
+            yield number
+
+    (stage,) = (await finished(some(range(4)))).stages
+    assert stage.generators == 4
+    (stage,) = (await finished(passing(range(4)))).stages
+    assert stage.generators == 0
+
+
+@pytest.mark.virtual_time
 async def test_batches_starve_until_they_are_full() -> None:
     @batch_task(max_size=3)
     async def store(items: list[int]) -> list[int]:
@@ -281,6 +442,80 @@ async def test_waits_for_a_rate_are_told_apart() -> None:
     assert stage.throttled_for == 4 + 7  # 1 from 0, and 2 from 1
     assert stage.occupied == 1 + 5 + 8
     assert (stage.latency.count, stage.latency.longest) == (3, 1)
+
+
+@pytest.mark.virtual_time
+async def test_pauses_of_a_rate_limit_are_told_apart_from_its_rate() -> None:
+    limit = RateLimit(1, per=4)
+    task = taking(1, rate_limit=limit, concurrency_limit=2)
+    async with task(range(3)) as stream, anyio.create_task_group() as group:
+
+        async def pause() -> None:
+            await anyio.sleep(2)
+            limit.pause(1)
+            limit.pause(5)  # until 7: what would have gone at 4 does then, and the last at 11
+            await anyio.sleep(4)
+            (stage,) = stream.statistics().stages
+            # Since 0 and 1, and of that 4 seconds each in the pause.
+            assert (stage.throttled_for, stage.paused_for) == (2 + 1, 4 + 4)
+
+        group.start_soon(pause)
+        async for _ in stream:
+            pass
+    (stage,) = stream.statistics().stages
+    assert stream.statistics().elapsed == 12
+    assert (stage.throttled_for, stage.paused_for) == (2 + 5, 5 + 5)
+    assert stage.occupied == 1 + 8 + 11
+    assert stage.delayed_for == 0
+
+
+class BusyError(Exception):
+    retry_after = 8
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    "limits", [{}, {"rate_limit": RateLimit(100, burst=100)}], ids=["no limit", "limit"]
+)
+async def test_delays_between_tries_are_pauses_if_the_error_asks_for_them(limits: Any) -> None:
+    @single_task(retry_attempts=3, retry_delay=2, retry_jitter=False, **limits)
+    async def ask(item: type[Exception]) -> int:
+        if next(tries) == 0:
+            raise item
+        return 0
+
+    tries = iter(range(10))
+    (stage,) = (await finished(ask([BusyError]))).stages
+    assert stage.delayed_for == 0
+    assert stage.paused_for >= 2
+    assert stage.occupied == stage.paused_for + stage.latency.total
+
+    tries = iter(range(10))
+    (stage,) = (await finished(ask([ValueError]))).stages
+    assert (stage.delayed_for, stage.paused_for, stage.occupied) == (2, 0, 2)
+
+
+@pytest.mark.virtual_time
+async def test_waits_that_are_not_over_count_up_to_now() -> None:
+    tasks = {
+        "throttled_for": taking(1, rate_limit=RateLimit(1, per=100)),
+        "crowded_for": taking(100).with_context(max_parallelism=1),
+    }
+    for name, task in tasks.items():
+        async with task(range(2)) as stream:
+            await anyio.sleep(7)
+            (stage,) = stream.statistics().stages
+            assert getattr(stage, name) == 7
+            assert stage.occupied >= 7
+        (stage,) = stream.statistics().stages
+        assert getattr(stage, name) == 7  # it was cut off then
+
+
+@pytest.mark.virtual_time
+async def test_at_a_rate_waits_for_a_slot_of_the_run_are_not_for_the_rate() -> None:
+    task = taking(3, rate_limit=RateLimit(100, burst=100)).with_context(max_parallelism=1)
+    (stage,) = (await finished(task(range(3)))).stages
+    assert (stage.crowded_for, stage.throttled_for) == (3 + 6, 0)
 
 
 @pytest.mark.virtual_time
@@ -456,6 +691,7 @@ async def test_nothing_is_measured_where_it_is_switched_off(mode: str) -> None:
         assert (stage.received, stage.emitted) == (3, 3)
         times = (*states(stage), stage.occupied, stage.held)
         assert (*times, stage.throttled_for, stage.crowded_for) == (0,) * 8
+        assert (stage.paused_for, stage.delayed_for) == (0, 0)
         assert stage.latency == type(stage.latency)()
 
 

@@ -12,6 +12,7 @@ from .._edges import Edge, Kind, edges, entering, kind_of, leaving, misfit, wron
 from .._engine.parcel import Parcel
 from .._fits import Unknown
 from .._pipeline import Pipeline
+from .._report.words import exact_seconds_text
 from .._spec import BatchSpec, SingleSpec, Spec, name_of
 
 Verdict: TypeAlias = Literal["ok", "unknown", "mismatch"]
@@ -159,7 +160,7 @@ def _batches(spec: BatchSpec) -> str:
     if spec.by is not None:
         parts.append(f"one for each {name_of(spec.by)}")
     if spec.max_wait is not None:
-        parts.append(f"after {_number(spec.max_wait)} s")
+        parts.append(f"after {exact_seconds_text(spec.max_wait)}")
     if spec.flush_when_idle:
         parts.append("when idle")
     if spec.drop_remainder:
@@ -173,12 +174,12 @@ def _options(spec: Spec) -> Iterator[str]:
     if spec.rate_limit is not None:
         rate = spec.rate_limit
         what = "calls" if spec.cost is None else "of its costs"
-        seconds = "second" if rate.per == 1 else f"{_number(rate.per)} s"
+        seconds = "second" if rate.per == 1 else exact_seconds_text(rate.per)
         yield f"{_number(rate.rate)} {what} per {seconds}"
     if spec.retry_attempts > 1:
         yield f"{spec.retry_attempts} tries"
     if spec.timeout is not None:
-        yield f"{_number(spec.timeout)} s a try"
+        yield f"{exact_seconds_text(spec.timeout)} a try"
     if spec.error_handler is not None:
         handler = spec.error_handler
         yield f"errors handled by {name_of(handler) if callable(handler) else _class(handler)}"

@@ -354,9 +354,12 @@ def _is_terminal(file: Any) -> bool:
 
 
 def _report(statistics: Any) -> None:
-    if _is_terminal(sys.stderr) and _is_there("rich"):
-        from rich.console import Console
-
-        Console(stderr=True).print(statistics)
-    else:
+    if not (_is_terminal(sys.stderr) and _is_there("rich")):
         say(str(statistics))
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.capture() as captured:
+        console.print(statistics)
+    say(captured.get().rstrip("\n"))

@@ -22,13 +22,14 @@ class Bucket:
     Times are those of any one clock. `shift` changes to another.
     """
 
-    __slots__ = ("_origin", "_taken", "burst", "held_until", "per", "rate")
+    __slots__ = ("_origin", "_pauses", "_taken", "burst", "held_until", "per", "rate")
 
     def __init__(self, rate: float, per: float, burst: float) -> None:
         self.rate = rate
         self.per = per
         self.burst = burst
         self.held_until = -inf
+        self._pauses = 0.0  # how long all of them are together, up to `held_until`
         self._origin = -inf  # when it was full
         self._taken: float = 0  # since then
 
@@ -45,9 +46,21 @@ class Bucket:
         self._taken += cost
         self._fill(now)
 
-    def hold(self, until: float) -> None:
+    def hold(self, until: float, now: float) -> None:
         """Let nothing go before `until`. What was said before stays, if it is later."""
-        self.held_until = max(self.held_until, until)
+        begun = max(self.held_until, now)
+        if until > begun:
+            self._pauses += until - begun
+            self.held_until = until
+
+    @property
+    def has_paused(self) -> bool:
+        """Whether there has ever been a pause."""
+        return self._pauses > 0
+
+    def paused(self, now: float) -> float:
+        """Return for how many seconds it has been paused by now; where pauses overlap, once."""
+        return self._pauses - max(self.held_until - now, 0.0)
 
     def level(self, now: float) -> float:
         """Return what is there; below 0 it is a debt."""

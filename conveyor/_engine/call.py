@@ -14,10 +14,11 @@ from .._errors import BatchError
 from .._spec import BatchSpec, SingleSpec, Spec
 from .cleanup import Cleanup, close_iterator
 from .log import NOWHERE, Log
-from .meter import Meter
+from .meter import Meter, seconds_asked
 from .pace import deserves_retry, retry_delay
 from .signals import Failed
 from .times import Times
+from .waits import Waits
 
 if TYPE_CHECKING:
     from random import Random
@@ -133,7 +134,12 @@ class Tries:
             message = "task %r, item %d: try %d failed with %s, the next is in %.3f s"
             item, kind = self._item(), type(error).__name__
             caller.log.debug(message, caller.spec.name, item, self.number, kind, delay, item=item)
-        await sleep(delay)
+        waits = caller.paused if seconds_asked(error) else caller.delayed
+        waits.begin(caller.clock())
+        try:
+            await sleep(delay)
+        finally:
+            waits.end(caller.clock())
         self.number += 1
         caller.retried += 1
 
@@ -146,6 +152,7 @@ class Tries:
             The failure, if it ended in one, and whether it has given a value.
         """
         ended: tuple[Failed | None, bool] | None = None
+        self._caller.generators += 1
         log, item = self._caller.log, self._item()
         with Cleanup(f"a generator of task {self._caller.spec.name!r}", log, item) as cleanup:
             try:
@@ -184,7 +191,10 @@ class Caller:
 
     Attributes:
         retried: How many tries there were after a first one.
-        crowded: Seconds that tries have waited for a slot of the run's, at no rate.
+        generators: How many generators there were whose values were handed on.
+        crowded: How long tries have waited for a slot of the run's, at no rate.
+        delayed: How long units have waited for their next try.
+        paused: The same, where the error asked for that.
     """
 
     __slots__ = (
@@ -192,9 +202,12 @@ class Caller:
         "_slots",
         "clock",
         "crowded",
+        "delayed",
         "func",
+        "generators",
         "log",
         "meter",
+        "paused",
         "retried",
         "spec",
         "times",
@@ -212,7 +225,10 @@ class Caller:
         self.func = self._own(spec.func)
         self.log = log
         self.retried = 0
-        self.crowded = 0.0
+        self.generators = 0
+        self.crowded = Waits()
+        self.delayed = Waits()
+        self.paused = Waits()
         self.clock = clock
         self.times = times
         self.meter = None if spec.rate_limit is None else Meter(spec, slots, clock)
@@ -223,6 +239,32 @@ class Caller:
     def waiting(self) -> int:
         """How many calls wait for their rate."""
         return 0 if self.meter is None else self.meter.waiting
+
+    @property
+    def throttled_for(self) -> float:
+        """For how many seconds calls have waited for their rate, but for pauses."""
+        return 0.0 if self.meter is None or self.times is None else self.meter.throttled_for
+
+    @property
+    def crowded_for(self) -> float:
+        """For how many seconds calls have waited for a slot of the run's."""
+        if self.times is None:
+            return 0.0
+        crowded = self.crowded if self.meter is None else self.meter.crowded
+        return crowded.total(self.clock())
+
+    @property
+    def paused_for(self) -> float:
+        """For how many seconds calls have waited since a service had asked for that."""
+        if self.times is None:
+            return 0.0
+        at_limit = 0.0 if self.meter is None else self.meter.paused_for
+        return at_limit + self.paused.total(self.clock())
+
+    @property
+    def delayed_for(self) -> float:
+        """For how many seconds units have waited for their next try, but for such pauses."""
+        return 0.0 if self.times is None else self.delayed.total(self.clock())
 
     def random(self) -> float:
         """Return a number from 0 to 1, from our own generator: a user's is not ours to use up."""
@@ -299,9 +341,11 @@ class Caller:
         if meter is not None and cost is not None:
             await meter.enter(cost)
         elif self._slots is not None:
-            began = clock()
-            await self._slots.acquire()
-            self.crowded += clock() - began
+            self.crowded.begin(clock())
+            try:
+                await self._slots.acquire()
+            finally:
+                self.crowded.end(clock())
         began = clock()
         try:
             timeout = self.spec.timeout

@@ -12,6 +12,15 @@ from anyio import Semaphore, WouldBlock
 from .._rate import check_amount
 from .._spec import BatchSpec, Spec
 from .log import annotate
+from .waits import Waits
+
+
+def seconds_asked(error: Exception) -> float:
+    """Return for how many seconds an error asks to be left alone; 0 if it does not."""
+    seconds = getattr(error, "retry_after", None)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return 0.0
+    return seconds if 0 < seconds < math.inf else 0.0
 
 
 class Meter:
@@ -23,11 +32,19 @@ class Meter:
         clock: What durations are measured with.
 
     Attributes:
-        waiting: How many tries wait at this moment.
-        waited: Seconds that tries have waited for the rate or for their slot.
+        crowded: How long tries have waited for their slot.
     """
 
-    __slots__ = ("_clock", "_limit", "_slots", "_spec", "_throttle", "waited", "waiting")
+    __slots__ = (
+        "_clock",
+        "_limit",
+        "_paused",
+        "_slots",
+        "_spec",
+        "_throttle",
+        "_throttled",
+        "crowded",
+    )
 
     def __init__(self, spec: Spec, slots: Semaphore | None, clock: Callable[[], float]) -> None:
         assert spec.rate_limit is not None
@@ -36,8 +53,25 @@ class Meter:
         self._throttle = spec.rate_limit.throttle
         self._slots = slots
         self._clock = clock
-        self.waiting = 0
-        self.waited = 0.0
+        self._throttled = Waits()
+        self._paused = Waits()  # the same tries, by a clock that goes while the limit is paused
+        self.crowded = Waits()
+
+    @property
+    def waiting(self) -> int:
+        """How many tries wait at this moment."""
+        return self._throttled.number + self.crowded.number
+
+    @property
+    def paused_for(self) -> float:
+        """How many seconds tries have waited for the end of a pause."""
+        # If none waits, there is no need to know the time by this clock.
+        return self._paused.total(self._throttle.paused() if self._paused.number else 0.0)
+
+    @property
+    def throttled_for(self) -> float:
+        """How many seconds tries have waited for the rate, beside those."""
+        return max(self._throttled.total(self._clock()) - self.paused_for, 0.0)
 
     def cost(self, unit: Any) -> float:
         """Return what a try with `unit` costs, as far as is known before."""
@@ -67,35 +101,38 @@ class Meter:
         Who waits for the rate holds no slot as a rule: other stages may use it. And who has to
         wait for a slot keeps nobody from going before.
         """
-        self.waiting += 1
-        began = self._clock()
+        await self._acquire(cost)
+        if self._slots is None:
+            return
         try:
-            await self._throttle.acquire(cost)
-            if self._slots is None:
-                return
-            try:
-                self._slots.acquire_nowait()
-                return
-            except WouldBlock:
-                self._throttle.settle(-cost)  # or it would start later than the rate lets it
+            self._slots.acquire_nowait()
+            return
+        except WouldBlock:
+            self._throttle.settle(-cost)  # or it would start later than the rate lets it
+        self.crowded.begin(self._clock())
+        try:
             await self._slots.acquire()
-            try:
-                await self._throttle.acquire(cost, first=True)
-            except BaseException:
-                self._slots.release()
-                raise
         finally:
-            self.waiting -= 1
-            self.waited += self._clock() - began
+            self.crowded.end(self._clock())
+        try:
+            await self._acquire(cost, first=True)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def _acquire(self, cost: float, *, first: bool = False) -> None:
+        self._throttled.begin(self._clock())
+        self._paused.begin(self._throttle.paused())
+        try:
+            await self._throttle.acquire(cost, first=first)
+        finally:
+            self._throttled.end(self._clock())
+            self._paused.end(self._throttle.paused())
 
     def failed(self, error: Exception) -> None:
         """Pause the limit if the error of a try asks for it."""
-        seconds = getattr(error, "retry_after", None)
-        if (
-            isinstance(seconds, int | float)
-            and not isinstance(seconds, bool)
-            and 0 < seconds < math.inf
-        ):
+        seconds = seconds_asked(error)
+        if seconds:
             self._limit.pause(seconds)
 
     def _ask(self, name: str, function: Callable[..., Any], *args: Any) -> float:

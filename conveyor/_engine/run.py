@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from time import perf_counter
 from typing import Any, TypeVar
 
 from anyio import (
@@ -31,6 +32,7 @@ from .later import Later
 from .link import Link, TimedLink
 from .log import Log, annotate
 from .nesting import Mark
+from .processor import CpuClock, is_free_threaded, processors
 from .source import Source
 from .stage import Stage
 from .times import Times
@@ -156,6 +158,7 @@ class Run:
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
         host.protect(Run.main, Source.run, Stage.run, Stage.work)
         self.context = context.for_a_run(context.pipeline_id or os.urandom(16).hex())
+        self._named = bool(context.pipeline_id)
         self.log = Log(self.context.pipeline_id)
         self.done = Event()
         self.error: BaseException | None = None
@@ -175,6 +178,8 @@ class Run:
         slots = None if limit is None else Semaphore(limit, fast_acquire=True)
         self.clock = clock = shared.stopwatch
         timing = self.context.timing
+        # By a clock of its own a loop may be faster or slower than any processor.
+        self._cpu = CpuClock() if timing and clock is perf_counter else None
         self._callers = [
             Caller(
                 spec, slots, clock, Times(spec.limit) if timing else None, self.log.of(spec.name)
@@ -258,6 +263,8 @@ class Run:
             self.done.set()
 
     def _end(self) -> None:
+        if self._cpu is not None:
+            self._cpu.stop()
         for link in self._links:
             link.close()
         if not self._worked:
@@ -442,6 +449,7 @@ class Run:
         results, source, timing = self.results, self._source, self.context.timing
         elapsed = self._elapsed
         queued = len(results) + self._discarded
+        cpu_time, loop_cpu_time = (0.0, 0.0) if self._cpu is None else self._cpu.read()
         return StreamStatistics(
             pipeline_id=self.context.pipeline_id,
             stages=stages,
@@ -456,4 +464,10 @@ class Run:
             max_parallelism=self.context.max_parallelism,
             timed=timing,
             over=elapsed is not None,
+            named=self._named,
+            input_held=source.held if timing else 0.0,
+            cpu_time=cpu_time,
+            loop_cpu_time=loop_cpu_time,
+            processors=processors(),
+            free_threaded=is_free_threaded(),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope
 
 from .cleanup import Cleanup, close_iterator
+from .drive import drive
 from .log import annotate
 from .signals import Bypass
 
@@ -87,6 +88,8 @@ class Source:
         self.read = 0
         self.waited = 0.0
         self.is_over = False
+        self._freed = 0.0  # of these, in reads that let others run meanwhile
+        self._suspended = False  # whether it has been, since the last read began
 
     @property
     def total(self) -> int | None:
@@ -102,6 +105,11 @@ class Source:
         if self._data is not None:
             self._total = length_of(self._data)
             self._data = None
+
+    @property
+    def held(self) -> float:
+        """How many seconds, of those waited, nothing else could run: it was not suspended."""
+        return max(self.waited - self._freed, 0.0)
 
     @property
     def holds(self) -> bool:
@@ -153,7 +161,7 @@ class Source:
                 self._reading = CancelScope()
                 with self._reading:
                     iterator = aiter(data)
-                    await self._closing(iterator, self._read_async, hasattr(iterator, "aclose"))
+                    await self._closing(iterator, self._drive_async, hasattr(iterator, "aclose"))
             elif type(data) in (list, tuple, range, set, frozenset, dict):
                 await self._read_ready(iter(data))
             else:
@@ -179,6 +187,12 @@ class Source:
                     self._link.close_sender()  # what waits for more need not wait for the closing
                 await close_iterator(iterator, "the input", log)  # noqa: ASYNC102 - shielded and bounded since the work is over
 
+    async def _drive_async(self, iterator: Any) -> None:
+        await drive(self._read_async(iterator), self._note_suspended)
+
+    def _note_suspended(self, _: object) -> None:
+        self._suspended = True
+
     async def _read_async(self, iterator: Any) -> None:
         send, clock = self._link.send_nowait, self._clock
         while not self._stopped:
@@ -190,13 +204,19 @@ class Source:
                 return
             finally:
                 self._waiting = False
-                self.waited += clock() - began
+                seconds = clock() - began
+                self.waited += seconds
+                if self._suspended:
+                    self._freed += seconds
+                    self._suspended = False
             self.read += 1
             if not send(item):
                 await self._send(item)
+                self._suspended = False
             item = None  # it may be long before the next is there
             if self._is_turn_over():
                 await self._turn.give_way()
+                self._suspended = False
 
     async def _read_sync(self, iterator: Iterator[Any]) -> None:
         send, clock = self._link.send_nowait, self._clock

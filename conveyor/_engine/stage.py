@@ -162,7 +162,6 @@ class Stage:
         times = Times(self._limit) if self._times is None else self._times
         times.note(now)
         times.fold()
-        meter = None if self._times is None else caller.meter
         return StageStatistics(
             name=self.spec.name,
             received=self.received,
@@ -187,9 +186,14 @@ class Stage:
             occupied=times.occupied
             + (sum(now - each.began for each in busy) if self._times is not None else 0.0),
             held=times.held,
-            throttled_for=0.0 if meter is None else meter.waited,
-            crowded_for=0.0 if self._times is None else caller.crowded,
+            throttled_for=caller.throttled_for,
+            crowded_for=caller.crowded_for,
+            paused_for=caller.paused_for,
+            delayed_for=caller.delayed_for,
             latency=times.latency.statistics(),
+            generators=caller.generators,
+            keyed=self._keyed is not None,
+            executor=self.spec.runs_in,
         )
 
     def left(self) -> tuple[int, int, int]:

@@ -120,7 +120,15 @@ class Throttle:
     def pause(self, seconds: float) -> None:
         """Let nothing go for that long."""
         with self._lock:
-            self._bucket.hold(self._now() + seconds)
+            now = self._now()
+            self._bucket.hold(now + seconds, now)
+
+    def paused(self) -> float:
+        """Return for how many seconds nothing was let go by now, in all pauses together."""
+        if not self._bucket.has_paused:
+            return 0.0
+        with self._lock:
+            return self._bucket.paused(self._now())
 
     def statistics(self) -> RateLimitStatistics:
         with self._lock:

@@ -18,6 +18,7 @@ from .._engine.log import NOWHERE, Log
 from .._spec import check_seconds
 from .._stream import Stream
 from .line import plain_line
+from .pipes import BrokenPipes, forget
 from .rates import Moment, Rates
 
 if TYPE_CHECKING:
@@ -148,7 +149,11 @@ class _Settings:
 
 
 class _View:
-    """One screen while it shows one stream. Its errors are logged, never raised."""
+    """One screen while it shows one stream. Its errors are logged, never raised.
+
+    The work matters more than its picture. So whatever goes wrong with that, from the first line
+    on, is told once, and the run goes on without.
+    """
 
     def __init__(self, stream: Stream[Any], screen: Screen, settings: _Settings) -> None:
         self._stream = stream
@@ -159,10 +164,13 @@ class _View:
         self._failed = False
         self._log = NOWHERE
         self.interval = settings.interval or screen.interval
+        self._pipes = BrokenPipes(screen.console)
+        self._pipes.enter()
         try:
-            screen.open(self._moment())
+            self._try(lambda: screen.open(self._moment()))
         except BaseException:
-            screen.close(None)
+            self._give_up()
+            self._pipes.leave()
             raise
 
     def _moment(self) -> Moment:
@@ -183,17 +191,29 @@ class _View:
         if not self._failed and threading.get_ident() == self._thread:
             with suppress(Exception):
                 moment = self._moment()
-        self._try(lambda: self._screen.close(moment))
+        try:
+            if not self._failed:
+                self._try(lambda: self._screen.close(moment))
+        finally:
+            self._pipes.leave()
 
     def _try(self, function: Callable[[], None]) -> None:
         try:
             function()
-        except Exception as error:  # the work matters more than its picture
-            if not self._failed:
-                self._log.warning("drawing has failed, and ends: %r", error, error=error)
+        except Exception as error:
             self._failed = True
-            with suppress(Exception):
-                self._screen.close(None)  # or what the program prints would fail as well
+            # First of all, or the warning would itself be written through what does not work.
+            self._give_up()
+            # Where a terminal or a file has gone, it does not matter where in rich that showed.
+            cause = None if isinstance(error, OSError | ValueError) else error
+            self._log.warning("drawing has failed, and ends: %r", error, error=cause)
+
+    def _give_up(self) -> None:
+        """Give the terminal back, as far as that can still be done."""
+        with suppress(Exception):
+            self._screen.close(None)
+        with suppress(Exception):
+            forget(self._screen.console)
 
 
 async def _draw(view: _View) -> None:

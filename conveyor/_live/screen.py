@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, TypeAlias
 
 from rich.console import Console
 from rich.control import Control
 from rich.live import Live
 from rich.segment import ControlType, Segment
+
+from .pipes import forget
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType, RenderResult
@@ -31,9 +34,11 @@ class Screen(Protocol):
 
     Attributes:
         interval: Seconds between two pictures, unless the user says otherwise.
+        console: What it writes to.
     """
 
     interval: float
+    console: Console
 
     def open(self, moment: Moment) -> None: ...
 
@@ -53,7 +58,7 @@ def screen_for(console: Console | None, draws: Draws, writes: Writes) -> Screen 
         if isinstance(above, Above) and above.console is not None:
             console = above.console  # of another view: they stand one below the other
         else:
-            console = _OwnConsole(stderr=True, force_jupyter=False)
+            console = Console(stderr=True, force_jupyter=False)
         # Rich may be told to write colours into a file. A picture that moves is none the less for
         # terminals alone.
         moves = console.is_interactive and _is_terminal(console.file)
@@ -62,19 +67,13 @@ def screen_for(console: Console | None, draws: Draws, writes: Writes) -> Screen 
     return Terminal(console, draws) if moves else Lines(console, writes)
 
 
-class _OwnConsole(Console):
-    def on_broken_pipe(self) -> None:
-        """Raise what is then caught here, where rich would end the process."""
-        raise BrokenPipeError
-
-
 class Lines:
     """One line of text at a time, and one at the end."""
 
     interval = 5.0
 
     def __init__(self, console: Console, writes: Writes) -> None:
-        self._console = console
+        self.console = console
         self._writes = writes
 
     def open(self, moment: Moment) -> None:
@@ -82,7 +81,7 @@ class Lines:
 
     def show(self, moment: Moment) -> None:
         text = self._writes(moment)
-        self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def close(self, moment: Moment | None) -> None:
         if moment is not None:
@@ -95,7 +94,7 @@ class Terminal:
     interval = 0.2
 
     def __init__(self, console: Console, draws: Draws) -> None:
-        self._console = console
+        self.console = console
         self._draws = draws
         self._live = Live(
             console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
@@ -104,13 +103,14 @@ class Terminal:
 
     def open(self, moment: Moment) -> None:
         self._live.update(self._draws(moment))
-        self._live.start()
-        # Rich hides the cursor. Whatever ends this process, nobody then has to bring it back.
-        self._console.show_cursor(True)
+        with self.console:  # written at the end, so that an error finds the view begun as a whole
+            self._live.start()
+            # Rich hides the cursor. Whatever ends this process, nobody then has to bring it back.
+            self.console.show_cursor(True)
         for name in "stdout", "stderr":
             file = getattr(sys, name)
-            if not hasattr(file, "rich_proxied_file") and _same_terminal(file, self._console.file):
-                self._above[name] = above = Above(self._console, file)
+            if not hasattr(file, "rich_proxied_file") and _same_terminal(file, self.console.file):
+                self._above[name] = above = Above(self.console, file)
                 setattr(sys, name, above)
         self._refresh()
 
@@ -119,9 +119,9 @@ class Terminal:
         self._refresh()
 
     def _refresh(self) -> None:
-        with self._console:  # in one piece
+        with self.console:  # in one piece
             self._live.refresh()
-            self._console.control(TO_THE_LEFT)
+            self.console.control(TO_THE_LEFT)
 
     def close(self, moment: Moment | None) -> None:
         try:
@@ -131,10 +131,13 @@ class Terminal:
             try:
                 self._live.stop()
             finally:
-                for name, above in self._above.items():
-                    if getattr(sys, name) is above:
-                        setattr(sys, name, above.rich_proxied_file)
-                    above.leave()
+                above, self._above = self._above, {}
+                for name, each in above.items():
+                    if getattr(sys, name) is each:
+                        setattr(sys, name, each.rich_proxied_file)
+                with ExitStack() as stack:  # each of them, whatever is wrong with another
+                    for each in above.values():
+                        stack.callback(each.leave)
 
 
 class Above:
@@ -164,9 +167,14 @@ class Above:
             return self._file.write(text)
         lines, newline, self._rest = (self._rest + text).rpartition("\n")
         if newline:
-            with self.console:
-                self.console.print(_Raw(lines + newline), crop=False)
-                self.console.control(TO_THE_LEFT)
+            console = self.console
+            try:
+                with console:
+                    console.print(_Raw(lines + newline), crop=False)
+                    console.control(TO_THE_LEFT)
+            except (OSError, ValueError):
+                forget(console)  # the program is told, and may do what it likes
+                raise
         return len(text)
 
     def writelines(self, lines: Iterable[str], /) -> None:

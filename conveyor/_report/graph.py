@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .bottleneck import Kind, find_bottleneck
+from .bottleneck import find_bottleneck
+from .finding import Kind
 from .words import count_text, options_of, part_of, plain, share_text, shortened
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .bottleneck import Kind, find_bottleneck
+from .bottleneck import find_bottleneck
+from .finding import Kind
 from .words import count_text, padded, plain, seconds_text, shortened, width, wrapped
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ TIMES = [
     _time("held", lambda stage: stage.held),
     _time("throttled for", lambda stage: stage.throttled_for),
     _time("crowded for", lambda stage: stage.crowded_for),
+    _time("paused for", lambda stage: stage.paused_for),
+    _time("delayed for", lambda stage: stage.delayed_for),
 ]
 CALLS = [
     _time("P50", lambda stage: stage.latency.p50),
@@ -127,7 +130,8 @@ def headline(statistics: StreamStatistics) -> str:
     counts = f"{read} read, {count_text(statistics.delivered)} delivered"
     if statistics.queued:
         counts += f", {count_text(statistics.queued)} wait for the consumer"
-    words = [f"run {shortened(plain(statistics.pipeline_id), 40)}" * bool(statistics.pipeline_id)]
+    name = statistics.pipeline_id if statistics.named else ""  # a made-up one says nothing
+    words = [f"run {shortened(plain(name), 40)}" * bool(name)]
     since = f" after {seconds_text(statistics.elapsed)}" if statistics.elapsed else ""
     words.append(f"{state}{since}: {counts}")
     return " ".join(word for word in words if word)

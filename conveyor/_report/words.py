@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .._spec import Spec
 
 ELLIPSIS = "…"
-UNITS = {"µs", "s", "min", "h", "%"}
+UNITS = {"µs", "ms", "s", "min", "h", "%"}
 
 
 # Numbers
@@ -24,14 +24,16 @@ def count_text(number: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a time to two digits, or to the second where that says more.
+    """Return a duration to two digits, or to the second where that says more.
 
-    ``30 µs``, ``0.004 s``, ``1.5 s``, ``41 s``, ``3 min 20 s``, ``2 h 5 min``.
+    ``30 µs``, ``1.3 ms``, ``1.5 s``, ``41 s``, ``3 min 20 s``, ``2 h 5 min``.
     """
     if seconds < 0.5e-8:
         return "0 s"
-    if seconds < 0.9995e-3:
+    if seconds < 0.995e-3:  # from here on, two digits of it are a millisecond
         return f"{_two_digits(seconds * 1e6)} µs"
+    if seconds < 0.995:
+        return f"{_two_digits(seconds * 1e3)} ms"
     if seconds < 59.5:
         return f"{_two_digits(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -39,6 +41,14 @@ def seconds_text(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+
+
+def exact_seconds_text(seconds: float) -> str:
+    """Return a duration that somebody has chosen, unrounded: ``50 ms``, ``1.25 s``, ``90 s``."""
+    for unit, size in ("s", 1.0), ("ms", 1e-3):
+        if seconds >= size or not seconds:
+            return f"{seconds / size:.12g} {unit}"
+    return f"{seconds / 1e-6:.12g} µs"
 
 
 def _two_digits(number: float) -> str:
