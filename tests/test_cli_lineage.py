@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conveyor import batch_task, single_task
 from conveyor._cli.failures import DeadLetters
 from conveyor._cli.lineage import Lineage
-from conveyor._cli.reading import Read
+from conveyor._cli.lines import Read
 
 
 def test_an_item_is_followed_and_forgotten() -> None:
