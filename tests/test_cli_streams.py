@@ -15,9 +15,9 @@ import pytest
 
 from conveyor import single_task
 from conveyor._cli.input import Input, Items
+from conveyor._cli.lines import BadLineError, JsonLines, Read
 from conveyor._cli.messages import AbortedError, ReportedError
 from conveyor._cli.output import ClosedOutputError, Output
-from conveyor._cli.lines import BadLineError, JsonLines, Read
 
 pytestmark = [
     pytest.mark.real_time,  # descriptors take part

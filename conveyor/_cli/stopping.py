@@ -9,9 +9,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager, suppress
 from signal import Signals
+from types import FrameType
 from typing import Any, NoReturn
+
+from anyio import wait_readable
 
 from .._signals import _StoppingOnSignals  # pyright: ignore[reportPrivateUsage]
 from .._stream import Stream
@@ -19,6 +24,7 @@ from .messages import AbortedError, say
 
 USAGE = 2
 INTERRUPTED = 130
+PATIENCE = 3  # signals, until the process ends at once
 
 
 class InterruptedCommand(KeyboardInterrupt):
@@ -30,7 +36,10 @@ class Interrupts:
 
     Python by itself would let `SIGTERM` end the process on the spot, with files half written, and
     raise `KeyboardInterrupt` for Ctrl-C anywhere, also inside of an event loop that cannot take
-    it. While a run is at work, `Stopping` hears the signals; what it does not hear comes here.
+    it. And what event loops hear waits for its turn: a function that blocks the loop would keep
+    even the third signal from being heard.
+
+    On Windows, and outside the main thread, it does nothing.
 
     Args:
         leave: Called before the process ends at once, to leave things in order.
@@ -38,11 +47,13 @@ class Interrupts:
 
     def __init__(self, leave: Callable[[], None]) -> None:
         self._leave = leave
+        self._process = os.getpid()
         self._before: dict[Signals, Any] = {}
-        self._early: Signals | None = None
         self._running = False
-        self._waiting: Signals | None = None  # for a run that is about to begin
-        self._aborted = False
+        self._count = 0
+        self._early: Signals | None = None
+        self._come: deque[Signals] = deque()  # at least a byte in the pipe for each
+        self._pipe: tuple[int, int] | None = None
 
     @property
     def signals(self) -> tuple[Signals, ...]:
@@ -52,9 +63,15 @@ class Interrupts:
             return Signals.SIGINT, Signals.SIGTERM
         return Signals.SIGINT, Signals.SIGTERM, hangup
 
+    @property
+    def hears(self) -> bool:
+        """Whether they come here."""
+        return self._pipe is not None
+
     def __enter__(self) -> Interrupts:
-        # On Windows the event loops need Python's own way with Ctrl-C.
         if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
+            self._pipe = os.pipe()
+            os.set_blocking(self._pipe[1], False)
             for number in self.signals:
                 self._before[number] = signal.signal(number, self._handle)
         return self
@@ -63,6 +80,9 @@ class Interrupts:
         for number, handler in self._before.items():
             if handler is not None:  # else it was not set by Python, which cannot set it again
                 signal.signal(number, handler)
+        for end in self._pipe or ():
+            os.close(end)
+        self._pipe = None
 
     def check(self) -> None:
         """Raise what a module may have caught while it was imported.
@@ -74,29 +94,54 @@ class Interrupts:
             raise InterruptedCommand(self._early.name)
 
     def begin(self) -> None:
-        """Note that from now on signals are for the run: one ends it in peace."""
+        """Note that from now on signals are for the run, which hears them by `received`."""
         self._running = True
 
-    def take(self) -> Signals | None:
-        """Return the signal that came between `begin` and now, if there was one."""
-        waiting, self._waiting = self._waiting, None
-        return waiting
+    @contextmanager
+    def received(self) -> Generator[AsyncIterator[Signals], None, None]:
+        """Give the signals that have come since `begin`, and those that come.
 
-    def abort(self) -> None:
-        """Note that all is given up: the next signal ends the process."""
-        self._aborted = True
+        To be entered in an event loop.
+        """
+        assert self._pipe is not None
+        # A signal may come to any thread, and then the one that waits for the loop's events goes
+        # on waiting. Other loops have a pipe of their own by now.
+        before = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(self._pipe[1] if before == -1 else before, warn_on_full_buffer=False)
+        try:
+            yield _Received(self._pipe[0], self._come)
+        finally:
+            if before == -1:
+                signal.set_wakeup_fd(-1)
 
     def _handler(self, number: Signals) -> Any:
         return self._before.get(number, signal.getsignal(number))
 
-    def _handle(self, number: int, frame: object) -> None:
-        if not self._running:
-            self._early = Signals(number)
-            self._running = True  # it may be caught, and what is begun has to be tidied up
-            raise InterruptedCommand(self._early.name)
-        if self._aborted or self._waiting is not None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        come = Signals(number)
+        if os.getpid() != self._process:
+            self._pass_on(come, frame)
+            return
+        self._count += 1
+        if self._count >= PATIENCE:
             self._end()
-        self._waiting = Signals(number)
+        if not self._running:
+            self._running = True  # whatever is begun is tidied up now
+            self._early = come
+            raise InterruptedCommand(come.name)
+        if self._pipe is not None:
+            self._come.append(come)
+            with suppress(BlockingIOError):
+                os.write(self._pipe[1], b".")
+
+    def _pass_on(self, number: Signals, frame: FrameType | None) -> None:
+        """Do what is usual, in a process that was forked off: the files are not its own."""
+        before = self._before[number]
+        if callable(before):
+            before(number, frame)
+        elif before is signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     def _end(self) -> NoReturn:
         # Threads that do not come to an end, or whatever else keeps it, are not waited for.
@@ -108,12 +153,24 @@ class Interrupts:
             os._exit(INTERRUPTED)
 
 
+class _Received(AsyncIterator[Signals]):
+    def __init__(self, pipe: int, come: deque[Signals]) -> None:
+        self._pipe = pipe
+        self._come = come
+
+    async def __anext__(self) -> Signals:
+        while not self._come:
+            await wait_readable(self._pipe)
+            os.read(self._pipe, 4096)
+        return self._come.popleft()
+
+
 class Stopping(_StoppingOnSignals[Any]):
     """A block in which the first signal stops the stream and the second aborts it.
 
     Args:
         stream: The stream.
-        interrupts: Hears the signals before the block and after it.
+        interrupts: Hears the signals.
         give_up: Called with the second signal, to end whatever else waits.
 
     Attributes:
@@ -128,14 +185,20 @@ class Stopping(_StoppingOnSignals[Any]):
         self._interrupts = interrupts
         self._give_up = give_up
 
+    def _receive(self) -> AsyncIterator[Signals]:
+        if not self._interrupts.hears:
+            return super()._receive()
+        return self._handlers.enter_context(self._interrupts.received())
+
     async def _watch(self, received: AsyncIterator[Signals]) -> None:
         with self._watching:
-            first = self._interrupts.take() or await anext(received)
-            self.signal = first
+            first = self.signal = await anext(received)
             say(f"Stopping on {first.name}: what is inside is finished. Again to abort.")
             self._stream.stop()
             self.signal = await anext(received)
-            self._interrupts.abort()
             self._stream.abort(AbortedError())
             self._give_up()
-            self._handlers.close()
+            if not self._interrupts.hears:
+                self._handlers.close()
+            async for self.signal in received:  # the third ends the process, once the loop turns
+                pass

@@ -142,6 +142,7 @@ def _gzip(data: bytes) -> bytes:
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     **{b"BZh%d1AY&SY" % level: "bzip2" for level in range(1, 10)},
+    **{b"BZh%d\x17rE8P\x90" % level: "bzip2" for level in range(1, 10)},  # with nothing in it
     b"\xfd7zXZ\0": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
