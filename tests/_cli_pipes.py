@@ -271,9 +271,14 @@ async def twice_signalled(item: Any) -> Any:
 
 @single_task
 async def partly_held(item: Any) -> Any:
-    """Fail at the item "fail"; at "hold", say so and go on when there is something in the pipe."""
+    """Fail at the item "fail"; at "hold", say so and go on when there is something in the pipe.
+
+    At "block", say so and hold up the event loop for ever.
+    """
     if item == "fail":
         raise ValueError(item)
+    if item == "block":
+        blocking.func(item)
     if item == "hold":
         os.write(2, b"begun\n")
         await anyio.wait_readable(int(os.environ["GATE"]))
@@ -314,3 +319,6 @@ def forks(name: str) -> Any:
         os._exit(2)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return "KeyboardInterrupt" if status == 1 else status
+
+
+emitted = named.with_options(on_error="emit_failure") | score

@@ -412,6 +412,26 @@ def test_a_result_that_cannot_be_written_is_a_failure(
     assert {row["id"] for row in rows(done.out)} == inputs
 
 
+@pytest.mark.parametrize("mode", [[], ["--as-completed"]])
+def test_emitted_failures_and_results_that_cannot_be_written_keep_apart(
+    call: Call, mode: list[str]
+) -> None:
+    items = [{"n": n, "fail": n % 3 == 0, "bad": n % 5 == 0} for n in range(60)]
+    write("in.jsonl", *items)
+    done = call("emitted", "in.jsonl", "-o", "out.jsonl", "--failures", "bad.failures", *mode)
+    assert done.code == 3
+    assert sorted(row["n"] for row in read("out.jsonl")) == [
+        n for n in range(60) if n % 3 and n % 5
+    ]
+    kinds: dict[str, list[int]] = {"ValueError": [], "UnwritableResult": []}
+    for bad in read("bad.failures"):
+        (item,) = bad["inputs"]
+        assert bad["lines"] == [item["n"] + 1]
+        kinds[bad["error"]["type"]].append(item["n"])
+    assert sorted(kinds["ValueError"]) == [n for n in range(60) if n % 3 == 0]
+    assert sorted(kinds["UnwritableResult"]) == [n for n in range(60) if n % 3 and n % 5 == 0]
+
+
 def test_a_result_of_other_fields_is_a_failure_with_the_result(call: Call) -> None:
     write("in.jsonl", "[1]", {"a": 1}, {"b": 2}, "[3]", {"a": 4})
     done = call("same", "in.jsonl", "-o", "out.csv", "--failures", "bad.failures")

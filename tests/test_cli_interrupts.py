@@ -114,18 +114,16 @@ FILES = ["-o", "out.jsonl", "--failures", "bad.failures", "--trace", "trace.json
 
 @each_signal
 @pytest.mark.parametrize("keep", [[], ["--keep-partial"]])
-@on_each_backend
 def test_a_signal_during_the_import_leaves_nothing(
     start: Start,
     gate: tuple[int, int],
     tmp_path: Path,
     sent: signal.Signals,
     keep: list[str],
-    backend: list[str],
 ) -> None:
     (tmp_path / "slow.py").write_text(SLOW.format(wait=f"{SAYS}; os.read({gate[0]}, 1)"))
     (tmp_path / "out.jsonl").write_text("old\n")
-    process = start("slow:same", *FILES, *keep, *backend, pass_fds=[gate[0]])
+    process = start("slow:same", *FILES, *keep, pass_fds=[gate[0]])
     assert line(process.stderr) == "importing"
     process.send_signal(sent)
     message = f"Interrupted by {sent.name} before anything was run.\n"
@@ -169,14 +167,9 @@ def test_a_module_that_does_not_let_go_is_left_after_the_third(
 # --- during the run
 
 
-@each_signal
 @on_each_backend
-def test_one_signal_finishes_what_is_inside(
-    start: Start,
-    gate: tuple[int, int],
-    tmp_path: Path,
-    sent: signal.Signals,
-    backend: list[str],
+def test_a_hangup_finishes_what_is_inside(
+    start: Start, gate: tuple[int, int], tmp_path: Path, backend: list[str]
 ) -> None:
     process = start(
         *("_cli_pipes:held", "-o", "out.jsonl", "--keep-partial", *backend),
@@ -185,11 +178,39 @@ def test_one_signal_finishes_what_is_inside(
     )
     put(process, 1)
     assert line(process.stderr) == "begun 1"
-    process.send_signal(sent)
-    assert line(process.stderr) == STOPPING.format(sent.name)
+    process.send_signal(signal.SIGHUP)
+    assert line(process.stderr) == STOPPING.format("SIGHUP")
     os.write(gate[1], b".")
     assert rest(process) == (130, "", "")
     assert names(tmp_path) == ["out.jsonl"]
+
+
+@on_each_backend
+def test_a_named_pipe_is_waited_for(start: Start, tmp_path: Path, backend: list[str]) -> None:
+    (tmp_path / "a.jsonl").write_text("1\n")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = start("_cli_pipes:same", "a.jsonl", "fifo", "a.jsonl", *backend)
+    assert line(process.stdout) == "1"
+    with fifo.open("w") as writer:
+        for item in "2", "3":
+            writer.write(f"{item}\n")
+            writer.flush()
+            assert line(process.stdout) == item
+    assert rest(process) == (0, "1\n", "")
+
+
+@on_each_backend
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the end of a pipe comes first")
+def test_a_named_pipe_that_nobody_writes_to_does_not_hold_it(
+    start: Start, tmp_path: Path, backend: list[str]
+) -> None:
+    (tmp_path / "a.jsonl").write_text("1\n")
+    os.mkfifo(tmp_path / "fifo")
+    process = start("_cli_pipes:same", "a.jsonl", "fifo", *backend)
+    assert line(process.stdout) == "1"
+    process.send_signal(signal.SIGINT)
+    assert rest(process) == (130, "", f"{STOPPING.format('SIGINT')}\n")
 
 
 def test_a_hangup_that_is_ignored_stays_so(
@@ -213,6 +234,9 @@ def test_a_hangup_that_is_ignored_stays_so(
     process.stdin.close()
     assert rest(process) == (0, "", "")
     assert read(tmp_path / "out.jsonl") == [1]
+
+
+KEPT = ["2 results kept in out.partial.jsonl", "1 failure kept in bad.partial.failures"]
 
 
 def begin(start: Start, gate: tuple[int, int], *options: str) -> subprocess.Popen[str]:
@@ -241,10 +265,7 @@ def test_a_second_signal_aborts_and_keeps_what_there_is(
     process.send_signal(signal.SIGTERM)
     code, out, err = rest(process)
     assert (code, out) == (130, "")
-    assert [each for each in err.splitlines() if not each.startswith("written")] == [
-        "2 results kept in out.partial.jsonl",
-        "1 failure kept in bad.partial.failures",
-    ]
+    assert [each for each in err.splitlines() if not each.startswith("written")] == KEPT
     check_kept(tmp_path)
 
 
@@ -266,12 +287,11 @@ def check_kept(folder: Path) -> None:
 
 @on_each_backend
 @pytest.mark.parametrize("target", ["blocking", "stuck", "shielded"])
-@pytest.mark.parametrize("keep", [True, False])
 def test_a_third_signal_ends_what_nothing_else_ends(
-    start: Start, tmp_path: Path, backend: list[str], target: str, keep: bool
+    start: Start, tmp_path: Path, backend: list[str], target: str
 ) -> None:
-    options = ["-o", "out.jsonl", "--keep-partial"] if keep else ["-o", "out.jsonl"]
-    process = start(f"_cli_pipes:{target}", *options, *backend)
+    options = ["-o", "out.jsonl", *backend]
+    process = start(f"_cli_pipes:{target}", *options)
     put(process, 1)
     assert line(process.stderr) == "begun"
     for sent in SIGNALS:  # of one kind, several may become one
@@ -280,6 +300,21 @@ def test_a_third_signal_ends_what_nothing_else_ends(
     assert (code, out) == (130, "")
     assert err in ("", *(f"{STOPPING.format(sent.name)}\n" for sent in SIGNALS))
     assert names(tmp_path) == []
+
+
+@on_each_backend
+def test_a_third_signal_leaves_what_there_is(
+    start: Start, gate: tuple[int, int], tmp_path: Path, backend: list[str]
+) -> None:
+    process = begin(start, gate, *backend)
+    put(process, "block")
+    assert line(process.stderr) == "begun"
+    for sent in SIGNALS:
+        process.send_signal(sent)
+    code, out, err = rest(process)
+    assert (code, out) == (130, "")
+    assert [each for each in err.splitlines() if "kept" in each] == KEPT
+    check_kept(tmp_path)
 
 
 @on_each_backend
