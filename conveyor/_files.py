@@ -6,6 +6,7 @@ import os
 import stat
 from contextlib import suppress
 from errno import EACCES, EISDIR, ENOENT
+from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -22,7 +23,7 @@ class WholeFile(Generic[AnyStr]):
 
     When the block ends, the file is there, and what was there before is replaced, in one step
     that others see done or not done. When it ends in an exception, nothing has changed. Who wants
-    to decide otherwise calls `open`, and then `commit` or `discard`.
+    to decide otherwise calls `open`, and then `commit`, `keep` or `discard`.
 
     Its permissions are those of the file that it replaces, or else what `open` would give a new
     one. Of a symbolic link it is the target that is replaced. What is neither a file nor a
@@ -37,6 +38,8 @@ class WholeFile(Generic[AnyStr]):
         encoding: Of text; UTF-8 by default.
         newline: As `open` has it: ``None`` (the default) writes the ends of lines that are usual
             on this system, ``""`` and ``"\\n"`` leave them as they are.
+        partial: Whether it is written under the name that `keep` gives it from the start, so that
+            it is there even if the process is killed. By default its name is hidden until then.
 
     Raises:
         TypeError: If `path` is neither a string nor a path of strings.
@@ -51,11 +54,16 @@ class WholeFile(Generic[AnyStr]):
         *,
         encoding: str = "utf-8",
         newline: str | None = None,
+        partial: bool = False,
     ) -> None: ...
 
     @overload
     def __init__(
-        self: WholeFile[bytes], path: str | os.PathLike[str], mode: Literal["wb"]
+        self: WholeFile[bytes],
+        path: str | os.PathLike[str],
+        mode: Literal["wb"],
+        *,
+        partial: bool = False,
     ) -> None: ...
 
     def __init__(
@@ -65,6 +73,7 @@ class WholeFile(Generic[AnyStr]):
         *,
         encoding: str = "utf-8",
         newline: str | None = None,
+        partial: bool = False,
     ) -> None:
         self.path = checked_path(path)
         if mode not in ("w", "wb"):
@@ -72,6 +81,7 @@ class WholeFile(Generic[AnyStr]):
         self._mode = mode
         self._encoding = None if mode == "wb" else encoding
         self._newline = None if mode == "wb" else newline
+        self._partial = partial
         self._file: IO[AnyStr] | None = None
         self._target = Path()
         self._beside: Path | None = None  # where it is; None if what is written goes to its place
@@ -93,9 +103,11 @@ class WholeFile(Generic[AnyStr]):
             _refuse(error, self.path)
 
     def _open_beside(self, target: Path, mode: int | None) -> IO[AnyStr]:
-        beside = target.with_name(f".{target.name[:40]}.{token_hex(4)}.part")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(beside, flags, 0o666)
+        if self._partial:
+            beside, descriptor = _create_partial(target)
+        else:
+            beside = target.with_name(f".{target.name[:40]}.{token_hex(4)}.part")
+            descriptor = _create(beside)
         try:
             file = self._wrap(descriptor)
             if mode is not None:
@@ -109,21 +121,36 @@ class WholeFile(Generic[AnyStr]):
     def _wrap(self, descriptor: int) -> IO[Any]:
         return os.fdopen(descriptor, self._mode, encoding=self._encoding, newline=self._newline)
 
+    def seal(self) -> None:
+        """Write all of it to the disk and close it, so that `commit` has little left to do.
+
+        Whoever has several files to put in place seals them all first: if there is no room for
+        one of them, none has been put in place. If it is over already, this does nothing.
+
+        Raises:
+            OSError: If it cannot be written. Nothing has changed.
+        """
+        file = self._file
+        if file is None or file.closed:
+            return
+        try:
+            file.flush()
+            if self._beside is not None:
+                os.fsync(file.fileno())  # or a crash might leave the name without the content
+            file.close()
+        except OSError as error:
+            _refuse(error, self.path)
+
     def commit(self) -> None:
         """Put the file in its place. If it is over already, this does nothing.
 
         Raises:
             OSError: If that fails, or writing what had not been written yet. Nothing has changed.
         """
-        file = self._file
-        if file is None:
+        if self._file is None:
             return
         try:
-            if not file.closed:
-                file.flush()
-                if self._beside is not None:
-                    os.fsync(file.fileno())  # or a crash might leave the name without the content
-                file.close()
+            self.seal()
             if self._beside is not None:
                 self._beside.replace(self._target)
                 self._beside = None
@@ -131,6 +158,26 @@ class WholeFile(Generic[AnyStr]):
             _refuse(error, self.path)
         finally:
             self.discard()
+
+    def keep(self) -> Path | None:
+        """Leave what was written beside its place, and return where. What is there stays.
+
+        That is ``results.partial.jsonl`` for ``results.jsonl``; and if there is such a file
+        already, it is ``results.partial-2.jsonl``, and so on. If it is over already, or was
+        written to its place at once, the answer is ``None``.
+        """
+        if self._file is None:
+            return None
+        with suppress(OSError):  # the disk may be full: then it is what there was room for
+            self.seal()
+        kept, self._beside = self._beside, None
+        if kept is not None and not self._partial:
+            with suppress(OSError):  # then it stays hidden, but it stays
+                named, descriptor = _create_partial(self._target)
+                os.close(descriptor)
+                kept = kept.replace(named)
+        self.discard()
+        return kept
 
     def discard(self) -> None:
         """Remove what was written. If it is over already, this does nothing."""
@@ -192,6 +239,42 @@ def _look(path: str) -> tuple[Path, int | None]:
     if mode is None or stat.S_ISREG(mode):
         target = target.resolve()
     return target, mode
+
+
+def partial_name(name: str, number: int = 1) -> str:
+    """Return the name of a file that holds a part of what another was to hold.
+
+    Its endings stay, since they tell what is in it.
+    """
+    stem = name
+    for endings in _PACKED, _KINDS:
+        for ending in endings:
+            if len(stem) > len(ending) and stem.lower().endswith(ending):
+                stem = stem[: -len(ending)]
+                break
+        else:
+            if endings is _KINDS and (suffix := Path(stem).suffix):
+                stem = stem[: -len(suffix)]
+    counted = f"-{number}" if number > 1 else ""
+    return f"{stem}.partial{counted}{name[len(stem) :]}"
+
+
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+_KINDS = (".failures.jsonl",)  # of two words
+
+
+def _create_partial(target: Path) -> tuple[Path, int]:
+    """Create a file for a part of what `target` was to hold, under the first name that is free."""
+    for number in count(1):
+        path = target.with_name(partial_name(target.name, number))
+        with suppress(FileExistsError):
+            return path, _create(path)
+    raise AssertionError  # pragma: no cover - there is always a number left
+
+
+def _create(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o666)
 
 
 def _error(number: int) -> OSError:

@@ -112,7 +112,7 @@ class _Recording(AbstractContextManager[Trace]):
         if stream is None:
             raise RuntimeError("a trace is recorded once: call record_trace again")
         if self._file is not None:
-            self._writer = _Writer(self._file.open())
+            self._writer = _Writer(self._file.open(), self._file.discard)
         try:
             stream.add_instrument(self._make)
         except BaseException:
@@ -120,6 +120,13 @@ class _Recording(AbstractContextManager[Trace]):
                 self._file.discard()
             raise
         return self._trace
+
+    def give_up(self, error: OSError) -> bool:
+        """Remove a file that is being written, for `error`; return whether there was one."""
+        if self._over or self._writer is None or self._writer.failed:
+            return False
+        self._writer.give_up(error)
+        return True
 
     def _make(self, run: RunInfo) -> Instrument:
         if self._over:  # the stream was started after the block
@@ -150,10 +157,16 @@ class _Recording(AbstractContextManager[Trace]):
 
 
 class _Writer:
-    """Writes events to a file, one a line. After an error it does no more, and `end` raises it."""
+    """Writes events to a file, one a line. After an error it does no more, and `end` raises it.
 
-    def __init__(self, file: IO[str]) -> None:
+    Args:
+        file: The file.
+        discard: Called after an error. If the disk is full, others may need the room.
+    """
+
+    def __init__(self, file: IO[str], discard: Callable[[], None] | None = None) -> None:
         self._file = file
+        self._discard = discard
         self._error: OSError | None = None
         # As it is: Perfetto refuses what JSON escapes beyond U+FFFF.
         self._encode = json.JSONEncoder(
@@ -167,8 +180,17 @@ class _Writer:
         try:
             self._file.write(self._before + self._encode(event))
         except OSError as error:
-            self._error = error
+            self.give_up(error)
         self._before = ",\n"
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
+
+    def give_up(self, error: OSError) -> None:
+        self._error = error
+        if self._discard is not None:
+            self._discard()
 
     def end(self) -> None:
         if self._error is not None:

@@ -8,13 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import sniffio
 
 from conveyor import batch_task, get_current_context, single_task
+from conveyor._cli.blocks import Blocks
 
 
 @single_task
@@ -183,3 +187,138 @@ async def some_fail(item: dict[str, Any]) -> Any:
 
 
 many = same | some_fail
+
+
+@single_task
+async def score(item: dict[str, Any]) -> dict[str, Any]:
+    """Give what no format can hold where the item says so."""
+    await anyio.lowlevel.checkpoint()
+    return {**item, "score": float("nan") if item.get("bad") else 0.5}
+
+
+@batch_task(max_size=2)
+def scores(many: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**item, "score": float("nan") if item.get("bad") else 0.5} for item in many]
+
+
+scored = same | scores
+
+
+@dataclass
+class Lazy:
+    loaded: Any = None
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "loaded":
+            raise LookupError("cannot be loaded")
+        return super().__getattribute__(name)
+
+
+@single_task
+def lazily(item: Any) -> Any:
+    return Lazy() if item == 1 else item
+
+
+@single_task
+async def named(item: dict[str, Any]) -> Any:
+    if item.get("fail"):
+        raise ValueError(f"item {item['n']}")
+    await anyio.lowlevel.checkpoint()
+    return item
+
+
+@single_task
+def blocking(item: Any) -> Any:
+    """Say that it has begun, and hold up the event loop for ever."""
+    os.write(2, b"begun\n")
+    while True:
+        pass
+
+
+@single_task(executor="thread")
+def stuck(item: Any) -> Any:
+    """Say that it has begun, and hold up a thread for ever."""
+    os.write(2, b"begun\n")
+    threading.Event().wait()
+    return item
+
+
+def without_b() -> Any:
+    """Remove a file, after the command has looked for it."""
+    os.unlink("b.jsonl")  # noqa: PTH108 - short
+    return same
+
+
+@single_task(concurrency_limit=1)
+async def exits_at_last(item: Any) -> Any:
+    """End the program at the item "exit", once those before it are written."""
+    if item == "exit":
+        for _ in range(1000):
+            await anyio.lowlevel.checkpoint()
+        raise SystemExit(7)
+    return item
+
+
+@single_task
+async def twice_signalled(item: Any) -> Any:
+    """Raise the signals that an item names, at once."""
+    if isinstance(item, list):
+        for name in item:
+            signal.raise_signal(signal.Signals[name])
+        await anyio.sleep_forever()
+    return item
+
+
+@single_task
+async def partly_held(item: Any) -> Any:
+    """Fail at the item "fail"; at "hold", say so and go on when there is something in the pipe.
+
+    At "block", say so and hold up the event loop for ever.
+    """
+    if item == "fail":
+        raise ValueError(item)
+    if item == "block":
+        blocking.func(item)
+    if item == "hold":
+        os.write(2, b"begun\n")
+        await anyio.wait_readable(int(os.environ["GATE"]))
+    return item
+
+
+def telling() -> Any:
+    """Have it told what is written, as soon as it is."""
+    wrote = Blocks.wrote
+
+    def tell(self: Blocks) -> None:
+        wrote(self)
+        os.write(2, f"written: {self.whole}\n".encode())
+
+    Blocks.wrote = tell  # type: ignore[method-assign]  # in a process of its own
+    return partly_held
+
+
+@single_task
+async def shielded(item: Any) -> Any:
+    """Say that it has begun, and do not let itself be cancelled."""
+    os.write(2, b"begun\n")
+    with anyio.CancelScope(shield=True):
+        await anyio.sleep_forever()
+    return item
+
+
+@single_task
+def forks(name: str) -> Any:
+    """Return how a process that was forked off ends, or what it tells, after this signal."""
+    child = os.fork()
+    if not child:
+        try:
+            for _ in range(3):
+                os.kill(os.getpid(), signal.Signals[name])
+        except KeyboardInterrupt:
+            os._exit(1)
+        os._exit(2)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return "KeyboardInterrupt" if status == 1 else status
+
+
+emitted = named.with_options(on_error="emit_failure") | score

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conveyor import batch_task, single_task
 from conveyor._cli.failures import DeadLetters
 from conveyor._cli.lineage import Lineage
-from conveyor._cli.reading import Read
+from conveyor._cli.lines import Read
 
 
 def test_an_item_is_followed_and_forgotten() -> None:
@@ -31,6 +31,7 @@ def test_an_item_is_followed_and_forgotten() -> None:
     lineage.sent(1, [0])
     lineage.settled(1, [0])
     assert len(lineage) == 0
+    assert lineage.delivered() == ("b",)
     assert lineage.origins(1, [0]) == ()
 
 
@@ -134,6 +135,8 @@ async def test_failures_have_the_lines_that_they_have_come_from(mode: str) -> No
         async for result in stream:
             failed += not isinstance(result, list)
             assert letters.lineage is not None
+            if isinstance(result, list):  # what cannot be written is a failure of these inputs
+                assert sorted(origin.line for origin in letters.delivered()) == result
             largest = max(largest, len(letters.lineage))
     found = [json.loads(line) for line in file.getvalue().splitlines()]
     for failure in found:

@@ -261,7 +261,7 @@ def test_a_result_that_cannot_be_written_is_named(call: Call) -> None:
         (["_cli_pipes:same", "in.jsonl", "--input-format", "xml"], "Invalid value for"),
         (["_cli_pipes:same", "in.jsonl", "--backend", "curio"], "Invalid value for '--backend'"),
         (["_cli_pipes:same", "in.jsonl", "--backend", "trio", "--uvloop"], "--uvloop is for"),
-        (["_cli_pipes:same", "in.jsonl", "more"], "Got unexpected extra argument"),
+        (["_cli_pipes:same", "in.jsonl", "more"], "cannot read more: No such file"),
         (["_cli_pipes:same", "--bogus"], "No such option"),
         (["no_such_module_here:same", "in.jsonl"], "no_such_module_here"),
         (["_cli_pipes:nothing", "in.jsonl"], "nothing"),
@@ -283,7 +283,7 @@ def test_a_missing_package_says_what_to_install(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("in.jsonl", 1)
-    monkeypatch.setattr("conveyor._cli.run.find_spec", lambda name: None)
+    monkeypatch.setattr("conveyor._cli.options.find_spec", lambda name: None)
     for option, extra in (
         (["--backend", "trio"], "trio"),
         (["--uvloop"], "uvloop"),
@@ -463,15 +463,14 @@ def test_failures_of_tasks_with_a_policy_of_their_own_are_written_too(call: Call
         assert [(f["lines"], f["stage"]) for f in failures()] == [([2], "number"), ([3], "invert")]
 
 
-def test_an_error_that_cannot_be_shown_and_an_item_that_cannot_be_written(call: Call) -> None:
-    write("in.failures", '{"inputs": [1e999]}', '{"inputs": ["ä"]}')
+def test_an_error_that_cannot_be_shown_is_written_all_the_same(call: Call) -> None:
+    write("in.failures", '{"inputs": ["ä"]}')
     done = call("run", "_cli_pipes:mute", "in.failures", "--failures", "failed.jsonl")
     assert done.code == 3
     error = {"type": "_cli_pipes.MuteError", "message": "(an error whose message cannot be shown)"}
-    lines = Path("failed.jsonl").read_text("utf-8").splitlines()
-    assert lines[0].startswith('{"lines":[1],"inputs":[Infinity],"stage":"mute","error":{')
-    assert '"inputs":["ä"],"stage":"mute","given":"ä"' in lines[1]
-    assert json.loads(lines[1])["error"] == error
+    (line,) = Path("failed.jsonl").read_text("utf-8").splitlines()
+    assert '"inputs":["ä"],"stage":"mute","given":"ä"' in line
+    assert json.loads(line)["error"] == error
     message = "Error: MuteError: (an error whose message cannot be shown) [stage 'mute' (1 of 1)"
     assert call("run", "_cli_pipes:mute", "in.failures").err.startswith(message)
 
@@ -493,6 +492,7 @@ def test_lines_that_are_left_out_are_among_the_failures(call: Call) -> None:
         {
             "lines": [2],
             "inputs": [],
+            "text": "oops",
             "error": {"type": "BadLine", "message": "no JSON: Expecting value at character 1"},
         },
         {**failures()[1], "lines": [3], "inputs": [0]},

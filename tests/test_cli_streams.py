@@ -14,10 +14,10 @@ import anyio
 import pytest
 
 from conveyor import single_task
-from conveyor._cli.input import Items
+from conveyor._cli.input import Input, Items
+from conveyor._cli.lines import BadLineError, JsonLines, Read
 from conveyor._cli.messages import AbortedError, ReportedError
 from conveyor._cli.output import ClosedOutputError, Output
-from conveyor._cli.reading import BadLineError, JsonLines
 
 pytestmark = [
     pytest.mark.real_time,  # descriptors take part
@@ -49,7 +49,7 @@ def pipe() -> Iterator[Pipe]:
 
 
 def items(pipe: Pipe, **options: Any) -> Items:
-    return Items(pipe.source, JsonLines("pipe"), **options)
+    return Items([Input("pipe", JsonLines, pipe.source)], **options)
 
 
 async def test_an_item_is_there_as_soon_as_its_line_is(pipe: Pipe) -> None:
@@ -97,8 +97,8 @@ async def test_bad_lines_end_it_or_are_told(pipe: Pipe) -> None:
     os.write(pipe.into, b"1\n?\n2\n!\n3\n")
     pipe.close()
     bad: list[BadLineError] = []
-    read = []
-    found = items(pipe, bad_line=bad.append, limit=2, read=read.append)
+    read: list[Read] = []
+    found = items(pipe, bad_line=bad.append, limit=2, read=lambda each, name: read.append(each))
     assert [item async for item in found] == [1, 2]
     assert [each.line for each in read] == [1, 3]
     assert [each.line for each in bad] == [2]  # what is behind the limit is not looked at
@@ -119,12 +119,12 @@ async def test_files_are_read_to_their_end(tmp_path: Path) -> None:
     path = tmp_path / "numbers.jsonl"
     path.write_text("\n".join(map(str, numbers)))
     with FileIO(path) as file:
-        assert [item async for item in Items(file, JsonLines("file"))] == numbers
+        assert [item async for item in Items([Input("file", JsonLines, file)])] == numbers
 
 
 async def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
     with FileIO(tmp_path / "file", "w") as file, pytest.raises(ReportedError) as caught:
-        await anext(Items(file, JsonLines("name")))
+        await anext(Items([Input("name", JsonLines, file)]))
     assert str(caught.value) == "cannot read name: Bad file descriptor"
 
 

@@ -9,7 +9,8 @@ import click
 from .check import check
 from .graph import graph
 from .messages import say
-from .run import INTERRUPTED, USAGE, run
+from .run import run
+from .stopping import INTERRUPTED, USAGE
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)

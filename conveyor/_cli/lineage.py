@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -11,8 +12,9 @@ T = TypeVar("T")
 class Lineage(Generic[T]):
     """Follows items through the stages by their numbers, as an `Instrument` is told of them.
 
-    The n-th result that leaves a stage is item n of the next. What is known of an item is
-    forgotten when nothing more comes of it, so this holds no more than the run does.
+    The n-th result that leaves a stage is item n of the next, and those that leave the last one
+    are delivered in the same order. What is known of an item is forgotten when nothing more comes
+    of it, so this holds no more than the run does.
 
     Args:
         stages: How many stages there are.
@@ -21,6 +23,7 @@ class Lineage(Generic[T]):
     def __init__(self, stages: int) -> None:
         self._inside: list[dict[int, tuple[T, ...]]] = [{} for _ in range(stages)]
         self._came = [0] * stages  # to each stage
+        self._left: deque[tuple[T, ...]] = deque()  # the last stage, and are to be delivered
         self._last: tuple[int, Sequence[int], tuple[T, ...]] | None = None
 
     def __len__(self) -> int:
@@ -35,6 +38,12 @@ class Lineage(Generic[T]):
         """Note that the next result of these items leaves a stage."""
         if stage + 1 < len(self._inside):
             self._add(stage + 1, self.origins(stage, items))
+        else:
+            self._left.append(self.origins(stage, items))
+
+    def delivered(self) -> tuple[T, ...]:
+        """Return the inputs that the next result of the last stage has come from."""
+        return self._left.popleft()
 
     def settled(self, stage: int, items: Sequence[int]) -> None:
         """Forget items: nothing more is sent of them."""

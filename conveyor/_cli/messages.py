@@ -18,7 +18,8 @@ class AbortedError(Exception):
 
 def say(text: str) -> None:
     """Write a line to standard error; if nobody can read it, that is no error."""
-    with suppress(OSError, ValueError, AttributeError):  # closed, or not there at all
+    # Closed, or not there at all, or a signal has come in the middle of a line.
+    with suppress(OSError, ValueError, AttributeError, RuntimeError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 

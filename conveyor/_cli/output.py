@@ -6,18 +6,21 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import partial
 
 from anyio import CancelScope, to_thread, wait_writable
 from anyio.lowlevel import checkpoint
 
+from .blocks import Blocks
 from .input import tells_when_ready
 from .messages import AbortedError, ReportedError
 
 # A write of so many bytes to a pipe with room does not wait.
 PIECE = getattr(select, "PIPE_BUF", 512)
 ENOUGH = 65536
+ENOUGH_TO_PACK = 2**20  # for each block is packed by itself
 
 
 class ClosedOutputError(Exception):
@@ -31,40 +34,53 @@ class Output:
         descriptor: Where to.
         name: What it is called in messages.
         prompt: Whether somebody may be reading along, so that everything is written at once.
+        pack: Turns a block into what is to be written; ``None`` to write it as it is. What is
+            packed is never prompt.
+
+    Attributes:
+        make_room: Called with an error in writing to a file: whether to try again.
     """
 
-    def __init__(self, descriptor: int, name: str, *, prompt: bool) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        name: str,
+        *,
+        prompt: bool,
+        pack: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         self._descriptor = descriptor
         self._name = name
-        self._prompt = prompt
         self._waits = tells_when_ready(descriptor)
         self._never_waits = stat.S_ISCHR(os.fstat(descriptor).st_mode) and not self._waits
-        self._held: list[bytes] = []
-        self._size = 0
+        self._packs = pack is not None
+        enough = ENOUGH_TO_PACK if self._packs else 0 if prompt else ENOUGH
+        self._blocks = Blocks(enough, pack)
         self._scope: CancelScope | None = None
+        self._complete = False
+        self.make_room: Callable[[OSError], bool] = lambda error: False
 
-    async def write(self, data: bytes) -> None:
-        """Write, or keep it until there is more. What is cut off may be written in part.
+    async def write(self, data: bytes, results: int = 1) -> None:
+        """Write so many results, or keep them until there are more.
 
         Raises:
             AbortedError: If it waited as all was given up.
             ClosedOutputError: If nobody reads it any more.
             ReportedError: If it cannot be written.
         """
-        self._held.append(data)
-        self._size += len(data)
-        if self._prompt or self._size >= ENOUGH:
+        if self._blocks.add(data, results):
             await self.flush()
 
-    async def flush(self) -> None:
-        """Write what is kept."""
-        data = b"".join(self._held)
-        self._held.clear()
-        self._size = 0
+    async def flush(self, *, last: bool = False) -> None:
+        """Write what is kept.
+
+        Args:
+            last: Whether nothing comes after it.
+        """
         try:
             with CancelScope() as scope:
                 self._scope = scope
-                await self._write(memoryview(data))
+                await self._write_block(last=last)
             if scope.cancelled_caught:
                 raise AbortedError
         except (BrokenPipeError, ConnectionResetError):
@@ -73,6 +89,15 @@ class Output:
             raise ReportedError(f"cannot write {self._name}: {error.strerror}") from error
         finally:
             self._scope = None
+        self._complete = last
+
+    async def _write_block(self, *, last: bool) -> None:
+        if self._packs:  # which takes a while
+            block = await to_thread.run_sync(partial(self._blocks.take, last=last))
+        else:
+            block = self._blocks.take()
+        await self._write(memoryview(block))
+        self._blocks.wrote()
 
     async def _write(self, data: memoryview) -> None:
         while data:
@@ -84,12 +109,28 @@ class Output:
                 await checkpoint()
                 data = data[os.write(self._descriptor, data) :]
             else:
-                data = data[await to_thread.run_sync(os.write, self._descriptor, data) :]
+                try:
+                    data = data[await to_thread.run_sync(os.write, self._descriptor, data) :]
+                except OSError as error:
+                    if not self.make_room(error):
+                        raise
 
     def give_up(self) -> None:
         """End a `write` that waits for somebody to read."""
         if self._scope is not None:
             self._scope.cancel()
+
+    def salvage(self, end: bytes = b"") -> int:
+        """Make a file that breaks off here a whole one, and return how many results it has.
+
+        This blocks. What another thread is writing at this moment is left alone.
+
+        Args:
+            end: What belongs behind the last result.
+        """
+        if self._scope is None and not self._complete:
+            self._blocks.finish(self._descriptor, end)
+        return self._blocks.whole
 
 
 class TerminalOutput(Output):

@@ -12,7 +12,7 @@ from .failures import DeadLetters
 from .input import Items
 from .messages import ReportedError, describe, say
 from .output import Output
-from .stopping import Stopping
+from .stopping import Interrupts, Stopping
 from .writing import UnwritableError, Writer
 
 
@@ -26,6 +26,7 @@ class Work:
         writer: What makes text of them.
         letters: Who writes down what fails; ``None`` to tell of it on standard error.
         progress: Whether to show the run as it goes.
+        interrupts: Hears the signals before the run and after it.
 
     Attributes:
         stream: The run.
@@ -41,6 +42,7 @@ class Work:
         *,
         letters: DeadLetters | None,
         progress: bool,
+        interrupts: Interrupts,
     ) -> None:
         self.stream: Stream[Any] = pipeline(items)
         self.signal: int | None = None
@@ -48,14 +50,17 @@ class Work:
         self._writer = writer
         self._letters = letters
         self._progress = progress
+        self._interrupts = interrupts
         self._last = pipeline.stages[-1].name
         self._written = 0
         self._failures = 0
+        self._unwritable = 0
 
     @property
     def failed(self) -> int:
         """How many items have failed and were left out."""
-        return self._failures + sum(stage.skipped for stage in self.stream.statistics().stages)
+        skipped = sum(stage.skipped for stage in self.stream.statistics().stages)
+        return self._failures + self._unwritable + skipped
 
     async def run(self) -> None:
         """Run it to its end.
@@ -71,7 +76,7 @@ class Work:
             self._letters.failed = stream.abort
             stream.add_instrument(self._letters.watch)
         async with AsyncExitStack() as stack:
-            stopping = Stopping(stream, self._output.give_up)
+            stopping = Stopping(stream, self._interrupts, self._output.give_up)
             with suppress(NotImplementedError):  # asyncio on Windows knows no signals
                 await stack.enter_async_context(stopping)
             if self._progress:
@@ -87,25 +92,47 @@ class Work:
     async def _write(self, stream: Any) -> None:
         while results := await stream._ready():  # all that are there: one at least
             texts: list[str] = []
-            unwritable: UnwritableError | None = None
+            unwritable: ReportedError | None = None
             for result in results:
-                if isinstance(result, Failure):
-                    self._tell(result)
-                    continue
                 try:
-                    texts.append(self._writer.encode(result))
-                except UnwritableError as error:
+                    text = self._text(result)
+                except ReportedError as error:
                     unwritable = error
                     break
-                self._written += 1
+                if text is not None:
+                    texts.append(text)
             if texts:
-                await self._output.write("".join(texts).encode())
+                await self._output.write("".join(texts).encode(), len(texts))
             if unwritable is not None:
+                raise unwritable
+        if end := self._writer.end():
+            await self._output.write(end.encode(), 0)
+        await self._output.flush(last=True)
+
+    def _text(self, result: Any) -> str | None:
+        """Return what is to be written of a result, ``None`` if it failed.
+
+        Raises:
+            ReportedError: If it cannot be written, and nobody writes down what fails.
+        """
+        if isinstance(result, Failure):
+            self._tell(result)
+            return None
+        letters = self._letters
+        origins = () if letters is None else letters.delivered()
+        try:
+            text = self._writer.encode(result)
+        except UnwritableError as error:
+            if letters is None:
                 raise ReportedError(
                     f"result {self._written} of stage {self._last!r} (counted from 0) cannot be "
-                    f"written: {unwritable}"
-                )
-        await self._output.flush()
+                    f"written: {error}"
+                ) from None
+            self._unwritable += 1
+            letters.unwritable(origins, self._last, result, error)
+            return None
+        self._written += 1
+        return text
 
     def _tell(self, failure: Failure[Any]) -> None:
         self._failures += 1

@@ -1,4 +1,4 @@
-"""Results as text: JSON lines, lines or CSV. Nothing here waits."""
+"""Results as text: JSON, lines or CSV. Nothing here waits."""
 
 from __future__ import annotations
 
@@ -6,24 +6,41 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-FORMATS = ("jsonl", "lines", "csv")
+from .messages import message_of
+from .unpacking import without_packing
+
+FORMATS = ("jsonl", "json", "lines", "csv", "tsv")
+_ENDINGS = {
+    "json": (".json",),
+    "csv": (".csv",),
+    "tsv": (".tsv", ".tab"),
+    "lines": (".txt", ".log"),
+}
 
 
-def guess_format(path: str) -> str:
-    """Return the format that a file has by its name; JSON lines unless that says otherwise."""
-    name = path.lower()
-    if name.endswith(".csv"):
+def guess_format(path: str, *, delimiter: bool = False) -> str:
+    """Return the format that a file has by its name; JSON lines unless that says otherwise.
+
+    Args:
+        path: Its name.
+        delimiter: Whether the fields are to be separated by a character that was named: then it
+            is CSV unless the name says that it is JSON.
+    """
+    name = without_packing(path.lower())
+    found = next((form for form, ends in _ENDINGS.items() if name.endswith(ends)), None)
+    if delimiter and found != "json" and not name.endswith((".jsonl", ".ndjson")):
         return "csv"
-    return "lines" if name.endswith((".txt", ".log")) else "jsonl"
+    return found or "jsonl"
 
 
 class UnwritableError(Exception):
@@ -62,6 +79,10 @@ def plain(value: Any) -> Any:
         return _plain(value)
     except RecursionError:
         raise UnwritableError("it holds itself, or is nested too deep") from None
+    except UnwritableError:
+        raise
+    except Exception as error:  # from the user's own classes
+        raise UnwritableError(_failed(error)) from error
 
 
 def _plain(value: Any) -> Any:
@@ -97,6 +118,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return _array(value)
     raise UnwritableError(f"nothing that JSON holds: {full_name(kind)}")
+
+
+def _failed(error: Exception) -> str:
+    return f"{type(error).__name__}: {message_of(error)}"
 
 
 def full_name(kind: type) -> str:
@@ -157,7 +182,10 @@ def to_json(value: Any) -> str:
         UnwritableError: If something in it is nothing that JSON holds.
     """
     made = plain(value)
-    text = _encode(made)
+    try:
+        text = _encode(made)
+    except ValueError as error:  # a number of more digits than Python turns into text
+        raise UnwritableError(_failed(error)) from None
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can write all the same
@@ -176,12 +204,31 @@ class Writer:
         """
         raise NotImplementedError
 
+    def end(self) -> str:
+        """Return what is to be written behind the last result."""
+        return ""
+
 
 class JsonLines(Writer):
     """One JSON text in a line for each result."""
 
     def encode(self, result: Any) -> str:
         return to_json(result) + "\n"
+
+
+class JsonArray(Writer):
+    """One JSON array of all results, each in a line of its own."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def encode(self, result: Any) -> str:
+        text = f"{self._before}\n{to_json(result)}"
+        self._before = ","
+        return text
+
+    def end(self) -> str:
+        return "[]\n" if self._before == "[" else "\n]\n"
 
 
 class Lines(Writer):
@@ -203,12 +250,15 @@ class Csv(Writer):
     """A row for each result, below a first one that names the fields of the first result.
 
     Strings and numbers stand as they are, ``None`` as an empty field, anything else as JSON.
+
+    Args:
+        delimiter: What separates the fields.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, delimiter: str = ",") -> None:
         self._names: list[str] | None = None
         self._text = io.StringIO(newline="")
-        self._rows = csv.writer(self._text, lineterminator="\n")
+        self._rows = csv.writer(self._text, delimiter=delimiter, lineterminator="\n")
 
     def encode(self, result: Any) -> str:
         made = plain(result)
@@ -217,15 +267,21 @@ class Csv(Writer):
                 "CSV has rows of named fields: a result must be a dict, a dataclass or a named "
                 f"tuple, not {full_name(type(result))}"
             )
-        if self._names is None:
-            self._names = [*made]
-            self._rows.writerow(self._names)
-        elif made.keys() != set(self._names):
-            raise UnwritableError(_difference(made, self._names))
-        self._rows.writerow([self._cell(name, made[name]) for name in self._names])
-        text = self._text.getvalue()
-        self._text.seek(0)
-        self._text.truncate()
+        names = [*made] if self._names is None else self._names
+        if made.keys() != set(names):
+            raise UnwritableError(_difference(made, names))
+        cells = [self._cell(name, made[name]) for name in names]
+        try:
+            if self._names is None:
+                self._rows.writerow([self._cell(name, name) for name in names])
+            self._rows.writerow(cells)
+            text = self._text.getvalue()
+        except (csv.Error, ValueError) as error:  # a number of more digits than become text
+            raise UnwritableError(_failed(error)) from None
+        finally:
+            self._text.seek(0)
+            self._text.truncate()
+        self._names = names
         return text
 
     def _cell(self, name: str, value: Any) -> Any:
@@ -252,4 +308,22 @@ def _difference(made: dict[str, Any], names: Sequence[str]) -> str:
     return f"other fields than the first result's: {' and '.join(parts)}"
 
 
-WRITERS: dict[str, type[Writer]] = {"jsonl": JsonLines, "lines": Lines, "csv": Csv}
+WRITERS: dict[str, Callable[[], Writer]] = {
+    "jsonl": JsonLines,
+    "json": JsonArray,
+    "lines": Lines,
+    "csv": Csv,
+    "tsv": partial(Csv, "\t"),
+}
+
+
+def writer_for(form: str, delimiter: str | None = None) -> Writer:
+    """Return what makes text of results.
+
+    Args:
+        form: The format.
+        delimiter: What is to separate the fields; ``None`` for what does as a rule.
+    """
+    if delimiter is not None and form in ("csv", "tsv"):
+        return Csv(delimiter)
+    return WRITERS[form]()
