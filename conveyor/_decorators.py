@@ -321,7 +321,8 @@ def single_task(func: Callable[..., Any] | None = None, /, **options: Any) -> An
         retry_delay: Seconds before the second try, 1 by default. 0 means no delay.
         retry_exponential_backoff: True (the default) doubles the delay before every further
             try. False leaves it as it is.
-        retry_max_delay: No delay is longer than this, in seconds; 60 by default.
+        retry_max_delay: No delay is longer than this, in seconds; 60 by default. But an error with
+            a number of seconds for ``retry_after`` is heeded: the next try starts no earlier.
         retry_jitter: True (the default) takes a random part of each delay, from none to all
             of it. False takes all of it.
         retry_on: Which errors deserve another try: a type of exception, a tuple of types, or a

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from enum import Enum
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from .._spec import BatchSpec, SingleSpec, Spec
 from .cleanup import Cleanup, close_iterator
 from .log import NOWHERE, Log
 from .meter import Meter
-from .pace import deserves_retry, retry_delay
+from .pace import asked_delay, deserves_retry, retry_delay
 from .signals import Failed
 from .times import Times
 
@@ -125,15 +125,21 @@ class Tries:
         await self.pause(error)
         return None
 
-    async def pause(self, error: Exception) -> None:
-        """Wait for the next try, which there is to be after `error`."""
+    async def pause(self, error: Exception, named: Iterable[Exception] | None = None) -> None:
+        """Wait for the next try, which there is to be after `error`.
+
+        `named` are the errors of a `BatchError` that are to have one; ``None`` means all.
+        """
         caller = self._caller
         delay = retry_delay(caller.spec, self.number, caller.random)
+        wait = max(delay, asked_delay(error, named))
         if caller.log.debugs:
             message = "task %r, item %d: try %d failed with %s, the next is in %.3f s"
             item, kind = self._item(), type(error).__name__
-            caller.log.debug(message, caller.spec.name, item, self.number, kind, delay, item=item)
-        await sleep(delay)
+            caller.log.debug(message, caller.spec.name, item, self.number, kind, wait, item=item)
+        # A rate limit has been paused for as long as was asked for, and is waited for in turn: who
+        # came to it meanwhile stays behind this try.
+        await sleep(wait if caller.meter is None else delay)
         self.number += 1
         caller.retried += 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
@@ -12,6 +11,7 @@ from anyio import Semaphore, WouldBlock
 from .._rate import check_amount
 from .._spec import Spec
 from .log import annotate
+from .pace import asked_delay
 
 
 class Meter:
@@ -90,12 +90,7 @@ class Meter:
 
     def failed(self, error: Exception) -> None:
         """Pause the limit if the error of a try asks for it."""
-        seconds = getattr(error, "retry_after", None)
-        if (
-            isinstance(seconds, int | float)
-            and not isinstance(seconds, bool)
-            and 0 < seconds < math.inf
-        ):
+        if seconds := asked_delay(error):
             self._limit.pause(seconds)
 
     def _ask(self, name: str, function: Callable[..., Any], *args: Any) -> float:
