@@ -22,8 +22,8 @@ from typing import (
     overload,
 )
 
-from ._pipeline import Pipeline, Task
-from ._spec import BatchSpec, SingleSpec, make_spec, option_names
+from ._pipeline import Decorator, Task
+from ._spec import BatchSpec, SingleSpec, check_options
 
 T = TypeVar("T")
 
@@ -509,7 +509,8 @@ def single_task(func: Callable[..., Any] | None = None, /, **options: Any) -> An
         retry_delay: Seconds before the second try, 1 by default. 0 means no delay.
         retry_exponential_backoff: True (the default) doubles the delay before every further
             try. False leaves it as it is.
-        retry_max_delay: No delay is longer than this, in seconds; 60 by default.
+        retry_max_delay: No delay is longer than this, in seconds; 60 by default. But an error with
+            a number of seconds for ``retry_after`` is heeded: the next try starts no earlier.
         retry_jitter: True (the default) takes a random part of each delay, from none to all
             of it. False takes all of it.
         retry_on: Which errors deserve another try: a type of exception, a tuple of types, or a
@@ -642,6 +643,7 @@ def batch_task(*misplaced: Any, **options: Any) -> Any:
             is decorated is no function.
         ValueError: If an option is out of its range.
     """
+    check_options(BatchSpec, options)
     if misplaced or "max_size" not in options:
         raise TypeError(
             "batch_task takes options by name, and max_size at least: "
@@ -653,17 +655,9 @@ def batch_task(*misplaced: Any, **options: Any) -> Any:
 def _decorate(
     kind: type[SingleSpec] | type[BatchSpec], func: Any, options: Mapping[str, object]
 ) -> Any:
-    known = option_names(kind)
-    for name in options:
-        if name not in known:
-            raise TypeError(f"unknown option {name!r}; the options are {', '.join(known)}")
-
-    def make(func: Any) -> Task[Any, Any, Any, Any, Any]:
-        if isinstance(func, Pipeline):
-            raise TypeError(f"a task is made of a function, and {func!r} is one already")
-        return Task(make_spec(kind, func, options))
-
-    return make if func is None else make(func)
+    check_options(kind, options)
+    decorator = Decorator(kind, options)
+    return decorator if func is None else decorator(func)
 
 
 def resource(

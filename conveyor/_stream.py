@@ -8,10 +8,12 @@ from enum import Enum
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
+from warnings import warn
 
 from anyio import BusyResourceError, ClosedResourceError, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from ._awaiting import NotAwaitable
 from ._context import PipelineContext, check_instrument
 from ._engine import host
 from ._engine.cleanup import wait_to_end
@@ -36,7 +38,7 @@ class _State(Enum):
 
 
 @final
-class Stream(Generic[Out]):
+class Stream(NotAwaitable, Generic[Out]):
     """One run of a pipeline over one input. Made by calling a pipeline, consumed once.
 
     ``async for result in stream`` reads it. So iterated, the run lives in the background, and
@@ -45,6 +47,9 @@ class Stream(Generic[Out]):
     block instead: when the block is left, nothing of the run is left.
 
     Nothing is read from the input before the first result is asked for or the block is entered.
+    A stream that is dropped without having been read warns with a `RuntimeWarning`, as a coroutine
+    does that was never awaited. To have been closed, stopped or aborted will do, and so will to
+    have been given on, as the data or a side input of another.
     """
 
     __module__ = "conveyor"
@@ -61,11 +66,17 @@ class Stream(Generic[Out]):
         "_specs",
         "_state",
         "_turn",
+        "_unread",
     )
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
         self._state = _State.NEW
-        check_source(data)
+        self._unread = False  # while it is being made
+        check_source(data, specs)
+        if isinstance(data, Stream):
+            data._give_on()
+        for spec in specs:
+            spec.check_call()
         self._specs = specs
         self._data = data
         self._context = context
@@ -76,6 +87,7 @@ class Stream(Generic[Out]):
         # The run's, while results may be taken without a look at the state; else None.
         self._results: Link | None = None
         self._turn: Turn | None = None
+        self._unread = True  # nobody has used it yet, or has it for later use
 
     def __repr__(self) -> str:
         names = " | ".join(spec.name for spec in self._specs)
@@ -91,6 +103,7 @@ class Stream(Generic[Out]):
         """
         if self._state is _State.OVER:
             raise StreamConsumedError
+        self._unread = False
         return self
 
     async def __anext__(self) -> Out:
@@ -175,6 +188,7 @@ class Stream(Generic[Out]):
         """Host the run in a background task."""
         if self._state is not _State.NEW:
             raise StreamConsumedError
+        self._unread = False
         host.require_loop()
         self._run = run = Run(self._specs, self._data, self._context)
         self._data = None
@@ -247,6 +261,7 @@ class Stream(Generic[Out]):
         """
         check_seconds("timeout", timeout, zero=True, none=True)
         check_bool("interrupt_input", interrupt_input)
+        self._unread = False
         if self._run is not None:
             self._run.stop(timeout, interrupt_input=interrupt_input)
         else:
@@ -268,6 +283,7 @@ class Stream(Generic[Out]):
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"abort takes an exception object, not {error!r}")
+        self._unread = False
         if self._state is _State.OVER:
             return
         self._results = None
@@ -294,7 +310,7 @@ class Stream(Generic[Out]):
         await checkpoint()
 
     async def _end(self) -> None:
-        self._state, self._results = _State.OVER, None
+        self._state, self._results, self._unread = _State.OVER, None, False
         run = self._run
         if run is None:
             self._data = None
@@ -308,8 +324,20 @@ class Stream(Generic[Out]):
             run.log.lost(run.error)
             run.error = None
 
-    def __del__(self) -> None:
-        if self._state is _State.RUNNING or self._state is _State.BLOCK:
+    def _give_on(self) -> None:
+        """Note that somebody else has it now, and reads it or not."""
+        self._unread = False
+
+    def __del__(self, _warn: Any = warn) -> None:  # names may be gone when the interpreter exits
+        if self._unread:
+            _warn(
+                f"{self!r} was never read: write `async for result in stream`, or `await "
+                "stream.collect()`; or close it with `await stream.aclose()`",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+        elif self._state is _State.RUNNING or self._state is _State.BLOCK:
             self._cancel_soon()
 
     async def __aenter__(self) -> Stream[Out]:
@@ -424,7 +452,24 @@ class Stream(Generic[Out]):
         shown = stream(self._specs, self._state.value, self.statistics())
         return {"text/plain": repr(self), "text/html": shown}
 
+    # Misuse. Type checkers see none of these, and object by themselves.
+
+    def _instead_of_await(self) -> str:
+        self._unread = False  # it is said already
+        return (
+            "a stream is read, not awaited: `async for result in pipeline(data)`, or "
+            "`await pipeline(data).collect()` for a list of all results"
+        )
+
     if not TYPE_CHECKING:
 
         def __iter__(self):
+            self._unread = False
             raise TypeError("a stream is read with `async for`, not with `for`")
+
+        def __enter__(self):
+            self._unread = False
+            raise TypeError("a stream is entered with `async with`, not with `with`")
+
+        def __exit__(self, *exc_info):
+            """Python looks for it before it enters."""

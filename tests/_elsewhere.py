@@ -97,6 +97,19 @@ def third_time(path: str) -> int:
     return tries
 
 
+class SlowDown(Exception):  # noqa: N818 - as it stands in every example
+    """What a service answers that is asked too often."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+@single_task
+def asked_too_often(item: float) -> None:
+    raise SlowDown(item)
+
+
 @batch_task(max_size=4)
 def odd_only(items: list[int]) -> list[int]:
     even = {place: ValueError("even") for place, item in enumerate(items) if item % 2 == 0}

@@ -7,12 +7,15 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
 from _helpers import (
     Flawed,
@@ -26,10 +29,12 @@ from _helpers import (
     troubles,
 )
 from conveyor import (
+    BatchError,
     ErrorHandler,
     Failure,
     LoggingErrorHandler,
     Pipeline,
+    RateLimit,
     StreamConsumedError,
     batch_task,
     single_task,
@@ -1078,6 +1083,189 @@ async def test_with_jitter_each_delay_is_a_random_share_of_the_full_one() -> Non
         # Each of these fails once in 10**15 runs or so.
         assert min(shares) < full / 2 < max(shares)
         assert len(set(shares)) > 1
+
+
+class SlowDown(Exception):  # noqa: N818 - short, as it stands in every example
+    """What a service answers that is asked too often."""
+
+    def __init__(self, retry_after: Any) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+def asking(*seconds: float) -> Unsteady:
+    """Return a function that fails as often as there are `seconds`, which its errors ask for."""
+    asked = iter(seconds)
+    return Unsteady(len(seconds), lambda: SlowDown(next(asked)))
+
+
+KINDS_THAT_ASK: dict[str, Callable[..., Any]] = {
+    **KINDS,
+    "generator": lambda function, **options: single_task(as_generator(function), **options),
+    "keyed": lambda function, **options: single_task(function, key=lambda item: 0, **options),
+    "keyed batch": lambda function, **options: batch_task(max_size=1, by=lambda item: 0, **options)(
+        function
+    ),
+    "timeout": lambda function, **options: single_task(function, timeout=1, **options),
+    "limited": lambda function, **options: single_task(
+        function, rate_limit=RateLimit(1, burst=100), **options
+    ),
+}
+
+
+@pytest.mark.backends("asyncio", "trio")
+@given(
+    kind=st.sampled_from(list(KINDS_THAT_ASK.values())),
+    asked=st.lists(st.sampled_from([0, 0.25, 0.5, 1, 2.5, 7, 90]), min_size=1, max_size=4),
+    delay=st.sampled_from([0, 0.25, 1, 8]),
+    most=st.sampled_from([0, 0.5, 4, 60]),
+    mode=st.sampled_from(["ordered", "as_completed"]),
+    random=st.random_module(),
+)
+async def test_the_next_try_starts_at_the_later_of_the_two_delays(
+    kind: Callable[..., Any],
+    asked: list[float],
+    delay: float,
+    most: float,
+    mode: str,
+    random: object,
+) -> None:
+    begin = anyio.current_time()
+    unsteady = asking(*asked)
+    task = kind(
+        unsteady,
+        retry_attempts=len(asked) + 1,
+        retry_delay=delay,
+        retry_max_delay=most,
+        retry_jitter=False,
+    )
+    await task.with_execution_mode(mode)([1]).drain()
+    expected = [0.0]
+    for number, seconds in enumerate(asked):
+        # `retry_max_delay` bounds our own delay, and not what a service asks for.
+        expected.append(expected[-1] + max(min(delay * 2**number, most), seconds))
+    assert [time - begin for time in unsteady.times] == expected
+
+
+@pytest.mark.virtual_time
+@of_both_kinds
+async def test_jitter_shortens_our_own_delay_alone(kind: Callable[..., Any]) -> None:
+    unsteady = asking(8, 16)
+    task = kind(unsteady, retry_attempts=3, retry_delay=8)
+    await task([1]).drain()
+    assert unsteady.times == [0, 8, 24]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("value", ["30", None, math.inf, math.nan, -1, True, [1], 10**400])
+async def test_what_is_no_number_of_seconds_leaves_the_delay_alone(value: Any) -> None:
+    unsteady = asking(value, 3)
+    task = single_task(unsteady, retry_attempts=3, retry_delay=1, retry_jitter=False)
+    await task([1]).drain()
+    assert unsteady.times == [0, 1, 4]
+
+
+@pytest.mark.virtual_time
+async def test_the_items_that_a_batch_error_names_are_tried_again_when_all_of_them_may_be() -> None:
+    calls: list[tuple[float, list[int]]] = []
+    errors: list[dict[int, Exception]] = [
+        {0: SlowDown(4), 2: SlowDown(10), 3: SlowDown(90)},
+        {1: SlowDown(2)},
+    ]
+    errors[0][3].args = ("never",)
+
+    @batch_task(
+        max_size=4,
+        retry_attempts=3,
+        retry_jitter=False,
+        retry_on=lambda error: "never" not in error.args,
+        on_error="skip_item",
+    )
+    async def store(items: list[int]) -> list[int]:
+        calls.append((anyio.current_time(), items))
+        if errors:
+            named = errors.pop(0)
+            raise BatchError(named, [n for place, n in enumerate(items) if place not in named])
+        return items
+
+    assert await store(range(4)).collect() == [0, 1, 2]
+    # The item that is given up asks for more than anybody waits.
+    assert calls == [(0, [0, 1, 2, 3]), (10, [0, 2]), (12, [2])]
+
+
+@pytest.mark.virtual_time
+async def test_the_items_of_a_batch_error_pause_a_limit_too() -> None:
+    limit = RateLimit(1)
+
+    @batch_task(max_size=2, rate_limit=limit, on_error="skip_item")
+    async def store(items: list[int]) -> list[int]:
+        raise BatchError({1: SlowDown(30)}, [items[0]])
+
+    assert await store([1, 2]).collect() == [1]
+    assert limit.statistics().paused == 30
+
+
+@pytest.mark.virtual_time
+@in_both_modes
+@pytest.mark.parametrize("limit", [None, RateLimit(1, burst=100)], ids=["no limit", "limit"])
+async def test_the_halves_of_a_batch_wait_as_well(mode: str, limit: RateLimit | None) -> None:
+    begin = anyio.current_time()
+    calls: list[tuple[float, list[int]]] = []
+
+    @batch_task(max_size=4, on_error="skip_item", rate_limit=limit)
+    async def store(items: list[int]) -> list[int]:
+        calls.append((anyio.current_time() - begin, list(items)))
+        if 0 in items:
+            raise SlowDown(10 * len(items))
+        return items
+
+    assert await store.with_execution_mode(mode)(range(4)).collect() == [1, 2, 3]
+    assert calls == [(0, [0, 1, 2, 3]), (40, [0, 1]), (60, [0]), (70, [1]), (70, [2, 3])]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("limit", [None, RateLimit(1, burst=100)], ids=["no limit", "limit"])
+async def test_the_log_says_when_the_next_try_may_start(
+    limit: RateLimit | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "conveyor")
+    task = single_task(
+        asking(30, 0.5), retry_attempts=3, retry_jitter=False, rate_limit=limit, task_name="ask"
+    )
+    await task([1]).drain()
+    texts = [record.getMessage() for record in caplog.records]
+    assert [text.rpartition(" in ")[2] for text in texts if "the next is" in text] == [
+        "30.000 s",
+        "2.000 s",
+    ]
+
+
+@pytest.mark.virtual_time
+async def test_who_waits_is_cancelled_when_the_stream_is_left() -> None:
+    async with single_task(asking(10**6), retry_attempts=2)([1]) as stream:
+        with anyio.move_on_after(5):
+            await anext(stream)
+        (counts,) = stream.statistics().stages
+    assert (counts.running, counts.retried) == (1, 0)
+    assert anyio.current_time() == 5
+
+
+@pytest.mark.virtual_time
+async def test_the_wait_keeps_nobody_from_the_slots_of_the_run() -> None:
+    asked = asking(50)
+    slow = single_task(asked, retry_attempts=2).with_context(max_parallelism=1)
+    results = await timed((slow | passing).as_completed([1]))
+    assert results == [(50, "result")]
+
+    @single_task(retry_attempts=2, retry_jitter=False)
+    async def work(item: int) -> int:
+        if item == 0 and anyio.current_time() < 60:
+            raise SlowDown(20)
+        return item
+
+    pipeline = work.with_context(max_parallelism=1)
+    assert await timed(pipeline.as_completed(range(1, 3))) == [(50, 1), (50, 2)]
+    assert await timed(pipeline.as_completed(range(3))) == [(50, 1), (50, 2), (70, 0)]
 
 
 @pytest.mark.virtual_time

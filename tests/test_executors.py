@@ -245,6 +245,25 @@ async def test_as_many_threads_run_as_the_limit_says(abandon: bool) -> None:
 
 
 @pytest.mark.real_time
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("kind", ["thread", "process", "threads", "pool"])
+async def test_what_an_error_from_elsewhere_asks_for_is_waited(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "conveyor")
+    with ThreadPoolExecutor(1) as threads, fresh_pool() as pool:
+        executor: Any = {"threads": threads, "pool": pool}.get(kind, kind)
+        task = _elsewhere.asked_too_often.with_options(
+            executor=executor, retry_attempts=2, retry_delay=0, on_error="skip_item"
+        )
+        await task([0.015625]).drain()
+    texts = [record.getMessage() for record in caplog.records]
+    told = [text for text in texts if "the next is" in text]
+    assert len(told) == 1
+    assert told[0].endswith("failed with SlowDown, the next is in 0.016 s")
+
+
+@pytest.mark.real_time
 async def test_batches_run_in_threads() -> None:
     def total(items: list[int]) -> list[Any]:
         assert threading.current_thread() is not threading.main_thread()

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conveyor._engine.pace import deserves_retry, retry_delay
+from conveyor import BatchError
+from conveyor._engine.pace import asked_delay, deserves_retry, retry_delay
 from conveyor._spec import SingleSpec
 
 
@@ -121,3 +122,44 @@ def test_retry_on_is_types_or_a_predicate(
     deserves: bool,
 ) -> None:
     assert deserves_retry(spec(retry_on=retry_on), error) is deserves
+
+
+class SlowDown(Exception):  # noqa: N818 - short, as it stands in every example
+    def __init__(self, retry_after: Any) -> None:
+        self.retry_after = retry_after
+
+
+class Broken(Exception):  # noqa: N818 - likewise
+    @property
+    def retry_after(self) -> float:
+        raise LookupError("no header")
+
+
+@pytest.mark.parametrize("seconds", [30, 0.5, 1e-9, 10**6, 1.7e308])
+def test_a_number_of_seconds_is_asked_for(seconds: float) -> None:
+    asked = asked_delay(SlowDown(seconds))
+    assert asked == seconds
+    assert type(asked) is float
+
+
+@pytest.mark.parametrize(
+    "value", ["30", None, math.inf, -math.inf, math.nan, -1, 0, True, [1], 10**400, 1j, int]
+)
+def test_anything_else_asks_for_nothing(value: Any) -> None:
+    assert asked_delay(SlowDown(value)) == 0
+
+
+def test_an_error_that_cannot_tell_asks_for_nothing() -> None:
+    assert asked_delay(Broken()) == 0
+    assert asked_delay(ValueError()) == 0
+
+
+def test_of_several_errors_the_one_that_asks_for_the_most_decides() -> None:
+    errors = {0: SlowDown(3), 2: SlowDown(7), 3: ValueError()}
+    error = BatchError(errors)
+    assert asked_delay(error) == 7
+    assert asked_delay(error, [errors[0], errors[3]]) == 3
+    assert asked_delay(error, []) == 0
+    error.retry_after = 5  # type: ignore[attr-defined]  # of the whole batch
+    assert asked_delay(error) == 7
+    assert asked_delay(error, [errors[0]]) == 5

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from enum import Enum
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from anyio import Semaphore, fail_after, sleep
 
+from .._awaiting import is_awaitable, makes_awaitables, makes_handles
 from .._errors import BatchError
 from .._spec import BatchSpec, SingleSpec, Spec
 from .cleanup import Cleanup, close_iterator
 from .log import NOWHERE, Log
-from .meter import Meter, seconds_asked
-from .pace import deserves_retry, retry_delay
+from .meter import Meter
+from .pace import asked_delay, deserves_retry, retry_delay
 from .signals import Failed
 from .times import Times
 from .waits import Waits
@@ -43,13 +43,19 @@ class Kind(Enum):
 class Kinds(dict[type, Kind | None]):
     """Result type → kind. Subclasses are judged once each, when they first appear.
 
+    Args:
+        spread: Whether lists are unpacked.
+        awaited: Whether results have been awaited already, where they could be. They are awaited
+            again only if they are of no use as they are: an open connection is.
+
     Attributes:
         plain: The types, of those that have appeared, that have no kind. A set is found faster.
     """
 
-    def __init__(self, *, spread: bool) -> None:
+    def __init__(self, *, spread: bool, awaited: bool) -> None:
         super().__init__()
         self._spread = spread
+        self._awaited = awaited
         self.plain: set[type] = set() if spread else {list}
         self[type(None)] = Kind.FILTER
         self[list] = Kind.SPREAD if spread else None
@@ -63,7 +69,7 @@ class Kinds(dict[type, Kind | None]):
             kind = Kind.SPREAD
         elif issubclass(cls, Generator | AsyncGenerator):
             kind = Kind.GENERATOR
-        elif issubclass(cls, Awaitable):
+        elif makes_awaitables(cls) and not (self._awaited and makes_handles(cls)):
             kind = Kind.AWAIT
         if kind is None:
             self.plain.add(cls)
@@ -126,18 +132,25 @@ class Tries:
         await self.pause(error)
         return None
 
-    async def pause(self, error: Exception) -> None:
-        """Wait for the next try, which there is to be after `error`."""
+    async def pause(self, error: Exception, named: Iterable[Exception] | None = None) -> None:
+        """Wait for the next try, which there is to be after `error`.
+
+        `named` are the errors of a `BatchError` that are to have one; ``None`` means all.
+        """
         caller = self._caller
         delay = retry_delay(caller.spec, self.number, caller.random)
+        asked = asked_delay(error, named)
+        wait = max(delay, asked)
         if caller.log.debugs:
             message = "task %r, item %d: try %d failed with %s, the next is in %.3f s"
             item, kind = self._item(), type(error).__name__
-            caller.log.debug(message, caller.spec.name, item, self.number, kind, delay, item=item)
-        waits = caller.paused if seconds_asked(error) else caller.delayed
+            caller.log.debug(message, caller.spec.name, item, self.number, kind, wait, item=item)
+        waits = caller.paused if asked else caller.delayed
         waits.begin(caller.clock())
         try:
-            await sleep(delay)
+            # A rate limit has been paused for as long as was asked for, and is waited for in turn:
+            # what came to it meanwhile stays behind this try.
+            await sleep(wait if caller.meter is None else delay)
         finally:
             waits.end(caller.clock())
         self.number += 1
@@ -351,12 +364,12 @@ class Caller:
             timeout = self.spec.timeout
             if timeout is None:
                 result = start()
-                if inspect.isawaitable(result):
+                if is_awaitable(result):
                     result = await result
             else:
                 with fail_after(timeout):  # noqa: ASYNC912 - a plain function has none
                     result = start()
-                    if inspect.isawaitable(result):
+                    if is_awaitable(result):
                         result = await result
         except Exception as error:
             self._tried(tries, clock() - began, error)
@@ -386,9 +399,9 @@ def keep_context(broken: Exception, error: Exception) -> None:
         BaseException.__setattr__(broken, "__context__", error)
 
 
-def kinds_for(spec: Spec, *, last: bool) -> Kinds:
+def kinds_for(spec: Spec, *, last: bool, awaited: bool) -> Kinds:
     """Return how a stage treats results: which lists are unpacked depends on its place."""
-    if isinstance(spec, BatchSpec):
-        return Kinds(spread=True)
-    assert isinstance(spec, SingleSpec)
-    return Kinds(spread=not last if spec.spread is None else spec.spread)
+    spread = True
+    if isinstance(spec, SingleSpec):
+        spread = not last if spec.spread is None else spec.spread
+    return Kinds(spread=spread, awaited=awaited)

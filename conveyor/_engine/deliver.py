@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from anyio import current_time, sleep_until
+
+from .._awaiting import makes_awaitables, makes_handles
 from .._batch import narrow
 from .._errors import BatchError, ErrorHandler, TooManyFailures
 from .._failure import Failure
@@ -16,7 +20,7 @@ from .call import Kind, Started, keep_context
 from .frames import release
 from .intake import Unit
 from .log import annotate, first_of
-from .pace import deserves_retry
+from .pace import asked_delay, deserves_retry
 from .signals import Bypass, Failed
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ class Delivery:
         seat: Where the worker sits, if it is watched.
     """
 
-    __slots__ = ("_number", "_plain", "_position", "_seat", "_stage", "_values")
+    __slots__ = ("_asked", "_number", "_plain", "_position", "_seat", "_stage", "_values")
 
     def __init__(
         self, stage: Stage, position: int, number: int | Sequence[int], seat: Seat | None
@@ -47,6 +51,7 @@ class Delivery:
         self._position = position
         self._number: Any = number
         self._values: list[Any] = []
+        self._asked = -math.inf  # when the function may be called again, as its errors have asked
         self._plain = True  # whether there is no failure among them
 
     async def deliver(self, unit: Any, result: Any) -> None:
@@ -73,6 +78,10 @@ class Delivery:
             match stage.kinds[type(result)]:
                 case Kind.AWAIT:
                     result = await stage.attempt(partial(identity, result))
+                    kind = type(result)
+                    if makes_awaitables(kind) and makes_handles(kind):  # it is awaited once
+                        self._values.append(result)
+                        return True
                 case Kind.GENERATOR:
                     result = Started(result, stage.tries(unit, self._seat, first_of(self._number)))
                 case Kind.STARTED:
@@ -156,7 +165,7 @@ class Delivery:
                             return self._survives(error, size) and self._skip(error, size)
                         return await self._resolve(unit, value)
             if spec.on_error == "skip_item" and size > 1 and not given:
-                return await self._halve(unit)
+                return await self._halve(unit, error)
             stage.counts.failed += size
             self._tell(what(), Failed(error, failed.attempts))
             if spec.on_error == "fail":
@@ -198,18 +207,34 @@ class Delivery:
                 too_many.__cause__ = error
         return too_many is None or self._end(too_many, size)
 
-    async def _halve(self, unit: list[Any]) -> bool:
-        """Try the halves of a batch one after the other, until the bad items stand alone."""
+    async def _halve(self, unit: list[Any], error: Exception) -> bool:
+        """Try the halves of a batch one after the other, until the bad items stand alone.
+
+        To the service that is called each of them is another try.
+        """
         middle = len(unit) // 2
         numbers = self._number
+        self._heed(error)
         for part in slice(middle), slice(middle, None):
             half, self._number = unit[part], numbers[part]
             narrow(len(half))
             self._sit(self._number)
+            if self._asked > current_time():
+                await sleep_until(self._asked)
             result = await self._stage.call(half, self._seat, self._number[0])
+            if type(result) is Failed:
+                self._heed(result.error)
             if not await self._resolve(half, result):
                 return False
         return True
+
+    def _heed(self, error: Exception) -> None:
+        """Note when the function may be called again, if `error` asks for a pause.
+
+        A rate limit has noted it already.
+        """
+        if self._stage.spec.rate_limit is None and (seconds := asked_delay(error)):
+            self._asked = max(self._asked, current_time() + seconds)
 
     async def _named(self, unit: list[Any], result: Any, *, given: bool) -> bool:
         """Go on where the function has named the items that failed.
@@ -241,7 +266,7 @@ class Delivery:
                 self._sit([numbers[index] for index in tried])
                 tries = stage.tries(again, self._seat, numbers[tried[0]])
                 tries.number = attempts
-                await tries.pause(error)
+                await tries.pause(error, [outcomes[index].error for index in tried])
                 result = await tries.result()
             if stage.kinds[type(result)] is Kind.SPREAD and len(result) == len(tried):
                 for index, outcome in zip(tried, result, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
@@ -12,15 +11,8 @@ from anyio import Semaphore, WouldBlock
 from .._rate import check_amount
 from .._spec import BatchSpec, Spec
 from .log import annotate
+from .pace import asked_delay
 from .waits import Waits
-
-
-def seconds_asked(error: Exception) -> float:
-    """Return for how many seconds an error asks to be left alone; 0 if it does not."""
-    seconds = getattr(error, "retry_after", None)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        return 0.0
-    return seconds if 0 < seconds < math.inf else 0.0
 
 
 class Meter:
@@ -131,8 +123,7 @@ class Meter:
 
     def failed(self, error: Exception) -> None:
         """Pause the limit if the error of a try asks for it."""
-        seconds = seconds_asked(error)
-        if seconds:
+        if seconds := asked_delay(error):
             self._limit.pause(seconds)
 
     def _ask(self, name: str, function: Callable[..., Any], *args: Any) -> float:

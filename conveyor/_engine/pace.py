@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 
+from .._errors import BatchError
 from .._spec import Spec
 
 
@@ -20,6 +22,31 @@ def retry_delay(spec: Spec, attempt: int, random: Callable[[], float]) -> float:
         delay *= 2.0 ** min(attempt - 1, 1000)
     delay = min(delay, spec.retry_max_delay)
     return delay * random() if spec.retry_jitter else delay
+
+
+def asked_delay(error: Exception, named: Iterable[Exception] | None = None) -> float:
+    """Return the seconds for which a service asked to be left alone; 0 if it did not.
+
+    That is a finite number above 0 in ``error.retry_after``; anything else asks for nothing.
+
+    Args:
+        error: The error of a try.
+        named: The errors of single items that count as well, of which the one that asks for the
+            most decides. ``None`` means all those in a `BatchError`.
+    """
+    if named is None:
+        named = error.errors.values() if isinstance(error, BatchError) else ()
+    return max(map(_asked, (error, *named)))
+
+
+def _asked(error: Exception) -> float:
+    try:
+        seconds = getattr(error, "retry_after", None)
+    except Exception:  # a property of the user's, which must not take the error's place
+        return 0.0
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return 0.0
+    return float(seconds) if 0 < seconds <= sys.float_info.max else 0.0
 
 
 def deserves_retry(spec: Spec, error: Exception) -> bool:

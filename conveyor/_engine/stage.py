@@ -11,7 +11,6 @@ one is suspended, and when something comes in a new list.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
@@ -29,6 +28,7 @@ from anyio import (
 )
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from .._awaiting import is_awaitable
 from .._batch import current_batch
 from .._spec import BatchSpec, SingleSpec
 from .._stats import StageStatistics
@@ -103,7 +103,8 @@ class Stage:
             stuck=self._stuck,
             watch=self._watch,
         )
-        self.kinds = kinds_for(spec, last=index == shared.stages - 1)
+        awaited = spec.is_async or self._watch is not None or not caller.is_bare
+        self.kinds = kinds_for(spec, last=index == shared.stages - 1, awaited=awaited)
         # Whose limit it is, the limit, and what tells how many items have come.
         self.failures: list[tuple[str, Failures, Callable[[], int]]] = [*shared.failures]
         if spec.max_failures is not None:
@@ -708,7 +709,7 @@ class Stage:
         times, began = self._times, self._clock()
         try:
             result = start()
-            if inspect.isawaitable(result):
+            if is_awaitable(result):
                 result = await result
         except Exception as error:
             result = Failed(error, 1)
