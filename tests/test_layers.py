@@ -50,7 +50,7 @@ LAYERS = [
     ["_engine.stage"],
     ["_engine.run"],
     ["_stream", "_live.rates"],
-    ["_live.line", "_live.screen"],
+    ["_loop_thread", "_live.line", "_live.screen"],
     ["_live.picture"],
     ["_blocking", "_edges", "_signals", "_trace", "_telemetry", "_live"],
     ["_plot"],

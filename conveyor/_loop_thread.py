@@ -1,0 +1,207 @@
+"""A stream that is read from outside of its event loop, which has a thread of its own.
+
+The hard part is the end. An interruption (Ctrl-C) may be raised anywhere in the thread that
+reads: whatever had been done by then, `close` must know what is left to wait for. And the
+interpreter waits for no thread of this kind, but for the worker threads that the run may use:
+if the program leaves a run open, somebody has to end it before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar, final
+
+import anyio
+
+from ._engine import host
+from ._stream import Stream
+
+T = TypeVar("T")
+
+# The runs of this process that are not over, which the interpreter ends when it exits. A run holds
+# nothing of its reader, so being listed here keeps no reader alive.
+_open: set[LoopThread[Any]] = set()
+
+
+@final
+class LoopThread(Generic[T]):
+    """One stream in an event loop in a thread, which begins with the first `take`."""
+
+    def __init__(self, stream: Stream[T], backend: str, options: Mapping[str, Any] | None) -> None:
+        self._stream: Stream[T] | None = stream  # until its loop has it
+        self._backend = backend
+        self._options = dict(options or {})
+        self._context: Context | None = None
+        self._thread: threading.Thread | None = None
+        self._process = 0
+        self._reader: threading.Thread | None = None
+        # Who came first: the thread that has begun, or whoever ended the run before that. Starting
+        # a thread may be interrupted at any point, and only one of the two can be the first.
+        self._first: dict[str, str] = {}
+        self._running = threading.Lock()  # `join` takes a thread for over once it was interrupted
+        self._running.acquire()
+        # From the loop: results, the error that the run ended in, or that it was ended.
+        self._answers: SimpleQueue[deque[T] | BaseException | None] = SimpleQueue()
+        self._ending = False
+        # What works from any thread, once the loop runs.
+        self._ask: Callable[[], None] | None = None
+        self._cancel: Callable[[], None] | None = None
+
+    # The reader's side
+
+    def take(self) -> deque[T]:
+        """Wait for results, and return those that are there: none at the end.
+
+        Raises:
+            RuntimeError: In a forked process, which has no copy of the thread, and once the
+                interpreter exits.
+            Exception: What the run failed with.
+        """
+        self._reader = threading.current_thread()
+        if self._thread is None:
+            self._start()
+        elif self._is_elsewhere():
+            raise RuntimeError(
+                "this run was begun by the process that this one was forked from, and goes on "
+                "there: call iterate() again here"
+            )
+        elif self._ask is not None:
+            self._ask()
+        answer = self._answers.get()
+        try:
+            if answer is None:
+                self._answers.put(None)
+                if self._reader.daemon:  # it is to be stopped anyway, and in silence
+                    raise SystemExit
+                raise RuntimeError("the run was ended, since the interpreter exits")
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+        finally:
+            del answer  # the traceback of an error holds this frame: a reference cycle
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._context = host.apart()
+        # A daemon, or the interpreter would wait for it before it ends what is left open.
+        self._thread = threading.Thread(target=self._serve, name="conveyor run", daemon=True)
+        _open.add(self)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Cancel the run, and do not wait. From any thread, and any number of times."""
+        if self._thread is None or self._is_elsewhere():
+            return
+        self._ending = True
+        if self._first.setdefault("came", "end") == "end":
+            _open.discard(self)
+        elif self._cancel is not None:
+            self._cancel()
+
+    def close(self) -> None:
+        """Cancel the run, and wait until nothing of it is left.
+
+        If this is interrupted, it may be called again. In the loop's own thread, and where the
+        interpreter has stopped all threads, it cannot wait.
+        """
+        self.end()
+        thread = self._thread
+        if thread is None or self._is_elsewhere() or self._first["came"] == "end":
+            return
+        if thread is threading.current_thread() or sys.is_finalizing():
+            return
+        with self._running:
+            pass
+        thread.join()
+
+    def _is_elsewhere(self) -> bool:
+        """Whether this is a copy in a forked process: there is no thread, and locks may be held."""
+        return self._process != os.getpid()
+
+    # The thread's side
+
+    def _serve(self) -> None:
+        if self._first.setdefault("came", "thread") != "thread":
+            return
+        answer: deque[T] | BaseException | None = None
+        try:
+            assert self._context is not None
+            run = partial(anyio.run, backend=self._backend, backend_options=self._options)
+            answer = self._context.run(run, self._read)
+        except BaseException as error:  # noqa: BLE001 - the reader gets it
+            answer = error
+        finally:
+            self._stream = self._context = None
+            _open.discard(self)
+            self._answers.put(answer)
+            del answer
+            self._running.release()
+
+    async def _read(self) -> deque[T] | Exception | None:
+        """Give the reader what it asks for, and return what it gets in the end."""
+        stream, self._stream = self._stream, None
+        assert stream is not None
+        with anyio.CancelScope() as scope:
+            call_soon = host.soon()
+            asked = anyio.Event()
+            self._ask = partial(call_soon, lambda: asked.set())
+            self._cancel = partial(call_soon, scope.cancel)
+            if self._ending:  # by someone who found no `_cancel` yet
+                await stream.aclose()
+                return None
+            source: Any = stream  # what it has ready is no affair of its users
+            try:
+                async with stream:
+                    while results := deque(await source._ready()):
+                        asked = anyio.Event()
+                        self._answers.put(results)
+                        await asked.wait()
+                return results
+            except Exception as error:  # noqa: BLE001 - the reader gets it, without the loop's frames
+                return error
+        return None
+
+
+# The interpreter's end
+
+
+def _end_all() -> None:
+    """End all runs, and wait for those whose readers cannot read on.
+
+    A thread for which the interpreter waits may read on until it ends.
+    """
+    here = threading.current_thread()
+    ended = []
+    for run in tuple(_open):
+        reader = run._reader
+        if run._is_elsewhere() or reader is None:
+            continue
+        if reader is not here and reader.is_alive() and not reader.daemon:
+            threading.Thread(target=_end_after, args=(reader, run), name="conveyor end").start()
+        else:
+            run.end()
+            ended.append(run)
+    for run in ended:
+        run.close()
+
+
+def _end_after(reader: threading.Thread, run: LoopThread[Any]) -> None:
+    reader.join()
+    run.close()
+
+
+atexit.register(_end_all)
+# The same, before the interpreter waits for threads. The worker threads of an open run would keep
+# it waiting for ever, and only now can they still be used to clean up. It is for CPython's own use,
+# but `atexit` alone comes too late, and there is nothing else; `concurrent.futures` has it too.
+with suppress(RuntimeError):  # too late as well: first imported while the interpreter exits
+    getattr(threading, "_register_atexit", atexit.register)(_end_all)
