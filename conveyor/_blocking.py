@@ -69,7 +69,7 @@ def _results(
     # cleared. When it was found by the garbage collector so have been those to what it holds, if
     # they have a callback.
     probe = _Probe()
-    probed = ref(probe, lambda _: None)
+    probed = ref(probe, id)
     interrupted = False
     try:
         while results := run.take():

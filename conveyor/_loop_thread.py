@@ -12,11 +12,13 @@ import atexit
 import os
 import sys
 import threading
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, final
 
@@ -47,7 +49,9 @@ class LoopThread(Generic[T]):
         # Who came first: the thread that has begun, or whoever ended the run before that. Starting
         # a thread may be interrupted at any point, and only one of the two can be the first.
         self._first: dict[str, str] = {}
-        self._running = threading.Lock()  # `join` takes a thread for over once it was interrupted
+        # What `join` alone cannot tell: interrupted, it takes the thread for over (on 3.11).
+        self._over = False
+        self._running = threading.Lock()  # held until then
         self._running.acquire()
         # From the loop: results, the error that the run ended in, or that it was ended.
         self._answers: SimpleQueue[deque[T] | BaseException | None] = SimpleQueue()
@@ -95,7 +99,15 @@ class LoopThread(Generic[T]):
         # A daemon, or the interpreter would wait for it before it ends what is left open.
         self._thread = threading.Thread(target=self._serve, name="conveyor run", daemon=True)
         _open.add(self)
-        self._thread.start()
+        start_new_thread(self._launch, ())
+
+    def _launch(self) -> None:
+        """Start the thread, in one that is not interrupted: that could leave it half started."""
+        assert self._thread is not None
+        try:
+            self._thread.start()
+        except BaseException as error:  # noqa: BLE001 - the reader gets it
+            self._answers.put(error)
 
     def end(self) -> None:
         """Cancel the run, and do not wait. From any thread, and any number of times."""
@@ -119,8 +131,9 @@ class LoopThread(Generic[T]):
             return
         if thread is threading.current_thread() or sys.is_finalizing():
             return
-        with self._running:
-            pass
+        if not self._over:
+            with self._running:
+                pass
         thread.join()
 
     def _is_elsewhere(self) -> bool:
@@ -144,6 +157,7 @@ class LoopThread(Generic[T]):
             _open.discard(self)
             self._answers.put(answer)
             del answer
+            self._over = True
             self._running.release()
 
     async def _read(self) -> deque[T] | Exception | None:
@@ -202,6 +216,8 @@ def _end_after(reader: threading.Thread, run: LoopThread[Any]) -> None:
 atexit.register(_end_all)
 # The same, before the interpreter waits for threads. The worker threads of an open run would keep
 # it waiting for ever, and only now can they still be used to clean up. It is for CPython's own use,
-# but `atexit` alone comes too late, and there is nothing else; `concurrent.futures` has it too.
-with suppress(RuntimeError):  # too late as well: first imported while the interpreter exits
+# but `atexit` alone comes too late, and there is nothing else; `concurrent.futures` has it too. What
+# was registered last is called first, and asyncio's worker threads are to work until then.
+with suppress(RuntimeError):  # both are refused once the interpreter exits
+    import_module("concurrent.futures.thread")
     getattr(threading, "_register_atexit", atexit.register)(_end_all)
