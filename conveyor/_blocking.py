@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from _thread import interrupt_main, start_new_thread
+import signal
+from _thread import start_new_thread
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
+from threading import get_ident
+from time import sleep
 from typing import Any, TypeVar
 from weakref import ReferenceType, ref
 
@@ -89,6 +92,16 @@ def _results(
             run.close()
             if itself[0]() is not None:
                 raise
-            # From a generator that is being dropped it would only be printed. So it is raised once
-            # more, by a thread that gets its turn when this is left: a new one waits longer for it.
-            start_new_thread(interrupt_main, ())
+            # From a generator that is being dropped it would only be printed. So it is sent once
+            # more, when this has been left.
+            if callable(signal.getsignal(signal.SIGINT)):
+                start_new_thread(_interrupt, (get_ident(),))
+
+
+def _interrupt(thread: int) -> None:
+    """Have Ctrl-C raised in `thread`, the main one, also where it waits."""
+    sleep(0.01)  # until it does: it would not notice what comes just before
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(thread, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)

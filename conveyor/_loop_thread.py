@@ -19,7 +19,7 @@ from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from importlib import import_module
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, final
 
 import anyio
@@ -28,6 +28,10 @@ from ._engine import host
 from ._stream import Stream
 
 T = TypeVar("T")
+
+# Seconds after which a wait is begun anew. An interruption that comes just before it would be
+# noticed only behind it otherwise, and on Windows so would one that comes while it lasts.
+NOTICED = 0.5
 
 # The runs of this process that are not over, which the interpreter ends when it exits. A run holds
 # nothing of its reader, so being listed here keeps no reader alive.
@@ -80,7 +84,7 @@ class LoopThread(Generic[T]):
             )
         elif self._ask is not None:
             self._ask()
-        answer = self._answers.get()
+        answer = self._wait()
         try:
             if answer is None:
                 self._answers.put(None)
@@ -92,6 +96,11 @@ class LoopThread(Generic[T]):
             return answer
         finally:
             del answer  # the traceback of an error holds this frame: a reference cycle
+
+    def _wait(self) -> deque[T] | BaseException | None:
+        while True:
+            with suppress(Empty):
+                return self._answers.get(timeout=NOTICED)
 
     def _start(self) -> None:
         self._process = os.getpid()
@@ -106,7 +115,7 @@ class LoopThread(Generic[T]):
         assert self._thread is not None
         try:
             self._thread.start()
-        except BaseException as error:  # noqa: BLE001 - the reader gets it
+        except BaseException as error:  # noqa: ASYNC103 - the reader's thread raises it
             self._answers.put(error)
 
     def end(self) -> None:
@@ -131,9 +140,9 @@ class LoopThread(Generic[T]):
             return
         if thread is threading.current_thread() or sys.is_finalizing():
             return
-        if not self._over:
-            with self._running:
-                pass
+        while not self._over:
+            if self._running.acquire(timeout=NOTICED):
+                self._running.release()
         thread.join()
 
     def _is_elsewhere(self) -> bool:
@@ -150,7 +159,7 @@ class LoopThread(Generic[T]):
             assert self._context is not None
             run = partial(anyio.run, backend=self._backend, backend_options=self._options)
             answer = self._context.run(run, self._read)
-        except BaseException as error:  # noqa: BLE001 - the reader gets it
+        except BaseException as error:  # noqa: ASYNC103 - the reader's thread raises it
             answer = error
         finally:
             self._stream = self._context = None
@@ -164,10 +173,14 @@ class LoopThread(Generic[T]):
         """Give the reader what it asks for, and return what it gets in the end."""
         stream, self._stream = self._stream, None
         assert stream is not None
-        with anyio.CancelScope() as scope:
+        asked = anyio.Event()
+
+        def ask() -> None:
+            asked.set()  # the one that is waited for now
+
+        with anyio.CancelScope() as scope:  # noqa: ASYNC912 - it is `end` that needs it
             call_soon = host.soon()
-            asked = anyio.Event()
-            self._ask = partial(call_soon, lambda: asked.set())
+            self._ask = partial(call_soon, ask)
             self._cancel = partial(call_soon, scope.cancel)
             if self._ending:  # by someone who found no `_cancel` yet
                 await stream.aclose()
@@ -180,8 +193,8 @@ class LoopThread(Generic[T]):
                         self._answers.put(results)
                         await asked.wait()
                 return results
-            except Exception as error:  # noqa: BLE001 - the reader gets it, without the loop's frames
-                return error
+            except Exception as error:
+                return error  # from here, its traceback has no frames of the loop's own
         return None
 
 
@@ -215,9 +228,9 @@ def _end_after(reader: threading.Thread, run: LoopThread[Any]) -> None:
 
 atexit.register(_end_all)
 # The same, before the interpreter waits for threads. The worker threads of an open run would keep
-# it waiting for ever, and only now can they still be used to clean up. It is for CPython's own use,
-# but `atexit` alone comes too late, and there is nothing else; `concurrent.futures` has it too. What
-# was registered last is called first, and asyncio's worker threads are to work until then.
+# it waiting for ever, and only now can they still be used to clean up. This is for CPython's own
+# use, but `atexit` alone comes too late, and there is nothing else: `concurrent.futures` uses it as
+# well. What was registered last is called first, so asyncio's worker threads are still there then.
 with suppress(RuntimeError):  # both are refused once the interpreter exits
     import_module("concurrent.futures.thread")
     getattr(threading, "_register_atexit", atexit.register)(_end_all)

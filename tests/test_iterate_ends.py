@@ -66,7 +66,7 @@ def run(program: str, backend: str, *, fails: bool = False) -> tuple[list[str], 
     """Run a program, and return the lines that it printed, and its errors."""
     script = PREPARED.format(backend=backend) + textwrap.dedent(program)
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", script],
+        [sys.executable, "-W", "error", "-c", script],
         capture_output=True,
         text=True,
         timeout=60,
