@@ -40,7 +40,11 @@ _open: set[LoopThread[Any]] = set()
 
 @final
 class LoopThread(Generic[T]):
-    """One stream in an event loop in a thread, which begins with the first `take`."""
+    """One stream in an event loop in a thread, which begins with the first `take`.
+
+    Attributes:
+        reader: The thread that has called `take` last.
+    """
 
     def __init__(self, stream: Stream[T], backend: str, options: Mapping[str, Any] | None) -> None:
         self._stream: Stream[T] | None = stream  # until its loop has it
@@ -49,7 +53,7 @@ class LoopThread(Generic[T]):
         self._context: Context | None = None
         self._thread: threading.Thread | None = None
         self._process = 0
-        self._reader: threading.Thread | None = None
+        self.reader: threading.Thread | None = None
         # Who came first: the thread that has begun, or whoever ended the run before that. Starting
         # a thread may be interrupted at any point, and only one of the two can be the first.
         self._first: dict[str, str] = {}
@@ -74,10 +78,10 @@ class LoopThread(Generic[T]):
                 interpreter exits.
             Exception: What the run failed with.
         """
-        self._reader = threading.current_thread()
+        self.reader = threading.current_thread()
         if self._thread is None:
             self._start()
-        elif self._is_elsewhere():
+        elif self.is_elsewhere():
             raise RuntimeError(
                 "this run was begun by the process that this one was forked from, and goes on "
                 "there: call iterate() again here"
@@ -88,7 +92,7 @@ class LoopThread(Generic[T]):
         try:
             if answer is None:
                 self._answers.put(None)
-                if self._reader.daemon:  # it is to be stopped anyway, and in silence
+                if self.reader.daemon:  # it is to be stopped anyway, and in silence
                     raise SystemExit
                 raise RuntimeError("the run was ended, since the interpreter exits")
             if isinstance(answer, BaseException):
@@ -120,7 +124,7 @@ class LoopThread(Generic[T]):
 
     def end(self) -> None:
         """Cancel the run, and do not wait. From any thread, and any number of times."""
-        if self._thread is None or self._is_elsewhere():
+        if self._thread is None or self.is_elsewhere():
             return
         self._ending = True
         if self._first.setdefault("came", "end") == "end":
@@ -136,7 +140,7 @@ class LoopThread(Generic[T]):
         """
         self.end()
         thread = self._thread
-        if thread is None or self._is_elsewhere() or self._first["came"] == "end":
+        if thread is None or self.is_elsewhere() or self._first["came"] == "end":
             return
         if thread is threading.current_thread() or sys.is_finalizing():
             return
@@ -145,7 +149,7 @@ class LoopThread(Generic[T]):
                 self._running.release()
         thread.join()
 
-    def _is_elsewhere(self) -> bool:
+    def is_elsewhere(self) -> bool:
         """Whether this is a copy in a forked process: there is no thread, and locks may be held."""
         return self._process != os.getpid()
 
@@ -209,8 +213,8 @@ def _end_all() -> None:
     here = threading.current_thread()
     ended = []
     for run in tuple(_open):
-        reader = run._reader
-        if run._is_elsewhere() or reader is None:
+        reader = run.reader
+        if run.is_elsewhere() or reader is None:
             continue
         if reader is not here and reader.is_alive() and not reader.daemon:
             threading.Thread(target=_end_after, args=(reader, run), name="conveyor end").start()

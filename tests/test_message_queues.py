@@ -23,6 +23,7 @@ class Message:
     def settle(self, how: list[int]) -> None:
         assert self.broker.connected
         self.broker.in_hand.remove(self)
+        self.broker.room.release()
         how.append(self.number)
 
     async def acknowledge(self) -> None:
@@ -39,7 +40,7 @@ class Broker:
 
     def __init__(self, prefetch: int) -> None:
         self.connected = False
-        self.prefetch = prefetch
+        self.room = anyio.Semaphore(prefetch)
         self.waiting = deque(range(100))
         self.in_hand: list[Message] = []
         self.acknowledged: list[int] = []
@@ -57,8 +58,7 @@ class Broker:
 
     async def __anext__(self) -> Message:
         await anyio.sleep(0.125)
-        while len(self.in_hand) == self.prefetch or not self.waiting:
-            await anyio.sleep(0.125)
+        await self.room.acquire()
         self.in_hand.append(Message(self, self.waiting.popleft()))
         return self.in_hand[-1]
 
