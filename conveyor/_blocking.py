@@ -75,9 +75,13 @@ def _results(
     probed = ref(probe, id)
     interrupted = False
     try:
-        while results := run.take():
-            while results:
-                yield results.popleft()
+        results = run.take()
+        while True:  # CPython 3.14 goes back to a condition outside of the `try`
+            if not results:
+                results = run.take()
+                if not results:
+                    break
+            yield results.popleft()
     except KeyboardInterrupt:
         interrupted = True
         raise

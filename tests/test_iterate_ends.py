@@ -18,10 +18,12 @@ only_where_processes_fork = pytest.mark.skipif(sys.platform == "win32", reason="
 PREPARED = """
 import sys
 import threading
+import warnings
 
 import anyio
 from conveyor import single_task
 
+warnings.filterwarnings("ignore", message=".*fork")  # beside threads: from 3.12 on
 BACKEND = {backend!r}
 
 def say(word):

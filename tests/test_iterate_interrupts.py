@@ -35,6 +35,10 @@ only_where_it_can_be_sent = pytest.mark.skipif(
 FILES = {_blocking.__file__, _loop_thread.__file__, threading.__file__}
 
 
+CALLS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX"}
+OTHERS = {"RESUME", "JUMP_BACKWARD", "BEFORE_WITH"}
+
+
 @functools.cache
 def instructions(code: CodeType) -> dict[int, str]:
     return {instruction.offset: instruction.opname for instruction in dis.get_instructions(code)}
@@ -71,8 +75,7 @@ class Interruption:
         if event == "opcode":
             name = instructions(frame.f_code)[frame.f_lasti]
             before, self._before[frame] = self._before.get(frame, ""), name
-            waits = name.startswith(("CALL", "RESUME", "JUMP_BACKWARD", "BEFORE_WITH"))
-            if waits or before.startswith("CALL"):
+            if before in CALLS or name in CALLS or name in OTHERS:
                 self._left -= 1
                 if not self._left:
                     self.place = f"{frame.f_code.co_name}:{frame.f_lineno}, {before} | {name}"
