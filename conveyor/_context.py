@@ -86,8 +86,10 @@ def check_max_failures(value: Any) -> None:
     """
     if value is None:
         return
-    fractions = sys.modules.get("fractions")  # who has a fraction has imported it
-    if fractions is not None and isinstance(value, fractions.Fraction):
+    # Whoever has a fraction has imported this, and whole: otherwise another thread may just be
+    # importing it.
+    fraction = getattr(sys.modules.get("fractions"), "Fraction", None)
+    if fraction is not None and isinstance(value, fraction):
         if not 0 < value < 1:
             raise ValueError(f"max_failures as a fraction must be between 0 and 1, not {value!r}")
         return

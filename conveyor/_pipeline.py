@@ -278,7 +278,8 @@ class Pipeline(NotAwaitable, Generic[In, Out, Item, Failed, Missing]):
 
         Args:
             data: Any iterable or async iterable of items, which may be anything. Nothing is
-                read yet. A generator or an async iterator belongs to the run, which closes it.
+                read yet. A generator or an async iterator belongs to the run, which closes it. It
+                is read in the event loop, so one that blocks holds up everything.
 
         Raises:
             TypeError: If `data` is a string or no iterable, or if the function of a task cannot be
@@ -303,7 +304,8 @@ class Pipeline(NotAwaitable, Generic[In, Out, Item, Failed, Missing]):
     ) -> list[Out | Failed]:
         """Run to the end and return all results: for code without an event loop.
 
-        It starts one in this thread, and blocks until all is over. Ctrl-C ends the run.
+        It starts one in this thread, and blocks until all is over. Ctrl-C ends the run: when all
+        is cleaned up, `KeyboardInterrupt` is raised.
 
         Args:
             data: As for calling the pipeline.
@@ -339,9 +341,18 @@ class Pipeline(NotAwaitable, Generic[In, Out, Item, Failed, Missing]):
         functions are called, also while the caller is busy with a result. It begins with the
         first result that is asked for. When the loop over the results is left, the generator is
         closed, and that ends the run: nothing of it and of its thread is left then.
-        `contextlib.closing` makes sure of that where something else holds the generator.
+        `contextlib.closing` makes sure of that where something else holds the generator. If it is
+        found in a cycle by the garbage collector, the run is ended without being waited for, and
+        what is still open when the interpreter exits is ended then.
+
+        Ctrl-C ends the run wherever it comes: `KeyboardInterrupt` is raised once, when all is
+        cleaned up. A second one is raised at once.
 
         Args and errors are those of `run`.
+
+        Raises:
+            RuntimeError: Also from the generator, if the process was forked since its run began,
+                or if the interpreter exits.
         """
         from . import _blocking  # brings the engine and an event loop
 

@@ -136,8 +136,10 @@ def _check_executor(value: object, func: Callable[..., Any]) -> None:
                 f"this is {sys.version_info.major}.{sys.version_info.minor}"
             )
     else:
-        futures = sys.modules.get("concurrent.futures")  # who has an executor has imported it
-        if futures is None or not isinstance(value, futures.Executor):
+        # Whoever has an executor has imported this, and whole: otherwise another thread may just
+        # be importing it.
+        executor = getattr(sys.modules.get("concurrent.futures"), "Executor", None)
+        if executor is None or not isinstance(value, executor):
             hint = ": an instance, not the class" if isinstance(value, type) else ""
             raise TypeError(f"executor must be {allowed}, not {value!r}{hint}")
     while isinstance(func, functools.partial | classmethod | staticmethod):

@@ -194,6 +194,12 @@ class Watched:
 
     def __init__(self) -> None:
         self.left: list[str] = []
+        self.stuck = threading.Semaphore(0)
+
+    def wait(self) -> None:
+        """Wait until both tasks are stuck."""
+        for _ in range(2):
+            assert self.stuck.acquire(timeout=20)
 
     async def source(self) -> AsyncIterator[int]:
         try:
@@ -210,6 +216,7 @@ class Watched:
             if item < 3:
                 return item
             try:
+                self.stuck.release()
                 await anyio.sleep_forever()
             finally:
                 with anyio.CancelScope(shield=True):
@@ -231,6 +238,7 @@ def test_all_is_over_when_the_loop_is_left(how: str, backend: str) -> None:
             iterator = watched.pipeline().iterate(watched.source(), backend=backend)
             results.append(next(iterator))
             results.append(next(iterator))
+            watched.wait()
             iterator.close()
             assert list(iterator) == []
         elif how == "closing":
@@ -239,16 +247,19 @@ def test_all_is_over_when_the_loop_is_left(how: str, backend: str) -> None:
                 for result in kept:
                     results.append(result)
                     if result == 1:
+                        watched.wait()
                         break
         elif how == "break":
             for result in watched.pipeline().iterate(watched.source(), backend=backend):
                 results.append(result)
                 if result == 1:
+                    watched.wait()
                     break
         else:
             for result in watched.pipeline().iterate(watched.source(), backend=backend):
                 results.append(result)
                 if result == 1:
+                    watched.wait()
                     raise KeyError("mine")
 
     if how == "error":
@@ -354,6 +365,8 @@ INTERRUPTED = """
 import os, signal, threading
 import anyio
 from conveyor import single_task
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
 @single_task
 async def stuck(item):

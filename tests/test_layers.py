@@ -56,7 +56,7 @@ LAYERS = [
     ["_engine.stage"],
     ["_engine.run"],
     ["_stream", "_live.rates", "_live.pipes"],
-    ["_live.line", "_live.screen"],
+    ["_loop_thread", "_live.line", "_live.screen"],
     ["_live.picture"],
     ["_blocking", "_edges", "_signals", "_trace", "_telemetry", "_live"],
     ["_plot"],

@@ -12,7 +12,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, Protocol
@@ -29,9 +29,27 @@ _loop: RunVar[object] = RunVar("conveyor_loop")
 
 
 def _trio() -> Any | None:
-    """Return trio if the caller runs in it. Who runs in trio has imported it."""
+    """Return trio if the caller runs in it; then it has been imported.
+
+    Only then is it certain to be whole: another thread may be in the middle of importing it, and
+    a module of that name need not even be trio.
+    """
     trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
+    in_trio_task = getattr(getattr(trio, "lowlevel", None), "in_trio_task", None)
+    return trio if in_trio_task is not None and in_trio_task() else None
+
+
+def apart() -> Context:
+    """Return a copy of the caller's context variables in which an event loop may be started.
+
+    `anyio.run` notes the running library in one of them. A thread that was given a copy, as
+    `asyncio.to_thread` does, would be refused a loop of its own for that.
+    """
+    context = copy_context()
+    library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
+    if library is not None:
+        context.run(library.set, None)
+    return context
 
 
 def require_loop() -> None:

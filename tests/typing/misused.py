@@ -34,7 +34,7 @@ async def misused() -> None:
     inc([5], 6)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     inc()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await pipeline.collect()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    pipeline.with_context({"buffer_size": 3})  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    pipeline.with_context({"buffer_size": 3})  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def right() -> None:
