@@ -1,4 +1,4 @@
-"""Backends, clocks and the check after every test. Nothing else is global.
+"""Backends, clocks, signals and the check after every test. Nothing else is global.
 
 Every `async def` test runs on three backends: asyncio and trio with virtual clocks, and uvloop,
 whose clock cannot be virtual. So a test that lets time pass carries `virtual_time`, which leaves
@@ -12,6 +12,7 @@ import functools
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from inspect import iscoroutinefunction
@@ -96,6 +97,28 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 def anyio_backend_name(anyio_backend: tuple[str, dict[str, Any]]) -> str:
     # As the plugin's own, but for the module, since Hypothesis refuses what is made for each test.
     return anyio_backend[0]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_signals() -> Generator[None, None, None]:
+    """Heed what tests send, however they were started, and so do the processes that they start.
+
+    What is ignored or blocked is inherited, and a shell starts its background jobs deaf to Ctrl-C.
+    Not SIGHUP, which no test sends: tests under `nohup` are to outlive their terminal.
+    """
+    heeded = {signal.SIGINT, signal.SIGTERM}
+    if sys.platform != "win32":
+        heeded |= {signal.SIGCHLD, signal.SIGQUIT, signal.SIGUSR1}
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
+    ignored = {number for number in heeded if signal.getsignal(number) is signal.SIG_IGN}
+    for number in ignored:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def pytest_collection_finish() -> None:

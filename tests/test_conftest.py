@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,13 +30,14 @@ def suite(pytester: pytest.Pytester) -> Any:
     for file in ("conftest.py", "_virtual.py"):
         pytester.path.joinpath(file).write_text((HERE / file).read_text())
 
-    def run(text: str) -> pytest.RunResult:
+    def run(text: str, *launcher: str) -> pytest.RunResult:
         path = pytester.makepyfile(
             "import asyncio, gc, anyio, pytest, trio\n"
             "from anyio.lowlevel import checkpoint\n" + text
         )
         config = HERE.parent / "pyproject.toml"
-        return pytester.runpytest_subprocess("-c", config, "--rootdir", pytester.path, "-v", path)
+        command = ["-m", "pytest", "-c", config, "--rootdir", pytester.path, "-v", path]
+        return pytester.run(sys.executable, *launcher, *command)
 
     return run
 
@@ -88,6 +90,36 @@ async def test_it(): pass
 """)
     assert result.ret != 0
     assert "no such backend: curio" in result.stdout.str()
+
+
+# --- signals
+
+DEAF = """
+import os, signal, sys
+for number in signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+def test_tests_and_their_children_heed_signals_wherever_they_are_started(suite: Any) -> None:
+    test = """
+import os, signal, subprocess, sys
+
+def test_here():
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_child(name):
+    script = f"import signal; signal.raise_signal(signal.{name}); print('it went on')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert done.returncode == -signal.Signals[name]
+    assert done.stdout == b""
+"""
+    suite(test, "-c", DEAF).assert_outcomes(passed=4)
 
 
 # --- what is left behind

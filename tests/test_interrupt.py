@@ -13,7 +13,6 @@ SCRIPT = """
     import anyio
     from conveyor import single_task
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     log = []
 
     @single_task

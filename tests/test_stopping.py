@@ -726,8 +726,6 @@ SCRIPT = """
     import anyio
     from conveyor import *
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-
     def say(*words):
         print(*words, flush=True)
 
