@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import pytest
 
+from _helpers import without_slow_callbacks
+
 pty = pytest.importorskip("pty", reason="terminals of Unix")
 
 TESTS = Path(__file__).parent
@@ -75,13 +77,16 @@ def put(process: subprocess.Popen[bytes], *items: Any) -> None:
 
 
 def line(pipe: IO[bytes] | None) -> str:
+    """Return the next line of the process's own."""
     assert pipe is not None
-    return pipe.readline().decode().rstrip("\n")
+    while (read := pipe.readline().decode()) and not without_slow_callbacks(read):
+        pass
+    return read.rstrip("\n")
 
 
 def rest(pipe: IO[bytes] | None) -> str:
     assert pipe is not None
-    return pipe.read().decode()
+    return without_slow_callbacks(pipe.read().decode())
 
 
 def code(process: subprocess.Popen[bytes]) -> int:

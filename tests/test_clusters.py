@@ -29,6 +29,9 @@ def client() -> Iterator[Any]:
 
     settings = {
         "distributed.scheduler.allowed-failures": 0,  # a call whose worker dies is not moved
+        # What is submitted waits at a worker at once, where a test can count it, and stays there.
+        "distributed.scheduler.worker-saturation": "inf",
+        "distributed.scheduler.work-stealing": False,
         "distributed.worker.daemon": True,
         "distributed.admin.system-monitor.gil.enabled": False,
     }
@@ -130,13 +133,18 @@ async def test_a_run_that_ends_takes_its_calls_back_from_the_cluster(
     def begun() -> int:
         return len(list(tmp_path.glob("*.begun")))
 
-    def waiting(dask_worker: Any) -> int:
+    def ready(dask_worker: Any) -> int:
         return len(dask_worker.state.ready)
+
+    def waiting() -> int:
+        return sum(client.run(ready).values())
 
     paths = [str(tmp_path / f"go{number}") for number in range(5)]
     async with task(paths):
         await until(lambda: begun() == 2)
-    await until(lambda: not any(client.run(waiting).values()))
+        # All have arrived, and both workers are taken: now only who takes them back makes it fewer.
+        await until(lambda: waiting() == 3)
+    await until(lambda: waiting() == 0)
     for path in paths:
         Path(path).touch()  # noqa: ASYNC240
     await until(lambda: not any(client.processing().values()))

@@ -16,6 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from _helpers import without_slow_callbacks
 from _virtual import ShuffledLoop, VirtualTimeLoop
 
 pytest_plugins = ["pytester"]
@@ -120,6 +121,27 @@ def test_child(name):
     assert done.stdout == b""
 """
     suite(test, "-c", DEAF).assert_outcomes(passed=4)
+
+
+# --- a loaded machine
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+def test_that_a_callback_took_long_is_left_out_of_what_a_process_says(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = pytest.importorskip(name)
+
+    async def main() -> None:
+        asyncio.get_running_loop().slow_callback_duration = -1  # as if the machine were loaded
+        await checkpoint()
+
+    with asyncio.Runner(debug=True, loop_factory=module.new_event_loop) as runner:
+        runner.run(main())
+    slow = [f"{record.getMessage()}\n" for record in caplog.records if record.levelname != "DEBUG"]
+    assert any("<Task" in line for line in slow)
+    assert without_slow_callbacks("".join(slow)) == ""
+    assert without_slow_callbacks("".join(["before\n", *slow, "after"])) == "before\nafter"
 
 
 # --- what is left behind
