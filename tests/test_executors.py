@@ -513,7 +513,7 @@ async def test_a_dropped_stream_takes_back_what_has_not_begun() -> None:
 
 # --- subinterpreters
 
-# In a process of its own: beside subinterpreters uvloop's children die at birth, on Python 3.13.
+# In a process of its own: beside subinterpreters uvloop's children die at birth.
 INTERPRETERS = """
 import sys
 import anyio
