@@ -1,4 +1,4 @@
-"""Backends, clocks, signals and the check after every test. Nothing else is global.
+"""Backends, clocks, surroundings and the check after every test. Nothing else is global.
 
 Every `async def` test runs on three backends: asyncio and trio with virtual clocks, and uvloop,
 whose clock cannot be virtual. So a test that lets time pass carries `virtual_time`, which leaves
@@ -119,6 +119,23 @@ def heeded_signals() -> Generator[None, None, None]:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+# What tells programs how to write and for how wide a terminal: whole CIs are set to colours.
+STEERING = (
+    *("COLUMNS", "LINES"),
+    *("FORCE_COLOR", "NO_COLOR", "PYTHON_COLORS"),
+    *("TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_surroundings() -> Generator[None, None, None]:
+    """Write as to a file, unless a test says otherwise, and so do the processes that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STEERING:
+            patch.delenv(name, raising=False)
+        yield
 
 
 def pytest_collection_finish() -> None:

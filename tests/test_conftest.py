@@ -93,7 +93,25 @@ async def test_it(): pass
     assert "no such backend: curio" in result.stdout.str()
 
 
-# --- signals
+# --- surroundings
+
+
+def test_tests_and_their_children_write_plainly_wherever_they_are_started(
+    suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    test = """
+import subprocess, sys
+
+SCRIPT = "import rich.console as c; made = c.Console(); print(made.color_system, made.width)"
+
+def test_child():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert (done.stderr, done.stdout) == ("", "None 80\\n")
+"""
+    suite(test).assert_outcomes(passed=1)
+
 
 DEAF = """
 import os, signal, sys
