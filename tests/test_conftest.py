@@ -162,6 +162,18 @@ def test_that_a_callback_took_long_is_left_out_of_what_a_process_says(
     assert without_slow_callbacks("".join(["before\n", *slow, "after"])) == "before\nafter"
 
 
+@pytest.mark.backends("asyncio")
+async def test_that_a_callback_took_long_fails_no_test(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.set_debug(True)
+    await checkpoint()
+    loop.jump(1)
+    await checkpoint()
+    loop.set_debug(False)
+    assert caplog.records == []
+
+
 # --- what is left behind
 
 
