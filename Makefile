@@ -3,7 +3,7 @@
 #
 #   make demo ARGS="--backend trio"            the demo, with its options
 #   make test ARGS="-k order"                  some of the tests
-#   make test VENV=.venv-3.12 PYTHON=python3.12
+#   make test VENV=.venv-3.15 PYTHON=python3.15
 #   make bench ARGS=--quick                    the benchmarks, small; all of them take ten minutes
 
 PYTHON ?= python3

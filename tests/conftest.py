@@ -1,4 +1,4 @@
-"""Backends, clocks and the check after every test. Nothing else is global.
+"""Backends, clocks, surroundings and the check after every test. Nothing else is global.
 
 Every `async def` test runs on three backends: asyncio and trio with virtual clocks, and uvloop,
 whose clock cannot be virtual. So a test that lets time pass carries `virtual_time`, which leaves
@@ -11,7 +11,9 @@ import asyncio
 import functools
 import gc
 import logging
+import math
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from inspect import iscoroutinefunction
@@ -100,6 +102,45 @@ def anyio_backend_name(anyio_backend: tuple[str, dict[str, Any]]) -> str:
     return anyio_backend[0]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def heeded_signals() -> Generator[None, None, None]:
+    """Heed what tests send, however they were started, and so do the processes that they start.
+
+    What is ignored or blocked is inherited, and a shell starts its background jobs deaf to Ctrl-C.
+    Not SIGHUP, which no test sends: tests under `nohup` are to outlive their terminal.
+    """
+    heeded = {signal.SIGINT, signal.SIGTERM}
+    if sys.platform != "win32":
+        heeded |= {signal.SIGCHLD, signal.SIGQUIT, signal.SIGUSR1}
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
+    ignored = {number for number in heeded if signal.getsignal(number) is signal.SIG_IGN}
+    for number in ignored:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+# What tells programs how to write and for how wide a terminal: whole CIs are set to colours.
+STEERING = (
+    *("COLUMNS", "LINES"),
+    *("FORCE_COLOR", "NO_COLOR", "PYTHON_COLORS"),
+    *("TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_surroundings() -> Generator[None, None, None]:
+    """Write as to a file, unless a test says otherwise, and so do the processes that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STEERING:
+            patch.delenv(name, raising=False)
+        yield
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
@@ -161,6 +202,9 @@ async def leaving_nothing(test: Awaitable[None], *, thorough: bool) -> None:
     What is collected as garbage meanwhile may warn: pytest makes that a failure of the same test.
     """
     __tracebackhide__ = True
+    if not trio.lowlevel.in_trio_run():
+        # In debug mode it tells of callbacks that took long: on a loaded machine they all do.
+        asyncio.get_running_loop().slow_callback_duration = math.inf
     before = tasks()
     with Complaints() as complaints:
         await test

@@ -14,9 +14,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 
 import pytest
+
+from _helpers import without_slow_callbacks
 
 pty = pytest.importorskip("pty", reason="terminals of Unix")
 
@@ -75,13 +78,16 @@ def put(process: subprocess.Popen[bytes], *items: Any) -> None:
 
 
 def line(pipe: IO[bytes] | None) -> str:
+    """Return the next line of the process's own."""
     assert pipe is not None
-    return pipe.readline().decode().rstrip("\n")
+    while (read := pipe.readline().decode()) and not without_slow_callbacks(read):
+        pass
+    return read.rstrip("\n")
 
 
 def rest(pipe: IO[bytes] | None) -> str:
     assert pipe is not None
-    return pipe.read().decode()
+    return without_slow_callbacks(pipe.read().decode())
 
 
 def code(process: subprocess.Popen[bytes]) -> int:
@@ -125,7 +131,7 @@ def test_a_reader_that_leaves_ends_it_quietly(start: Start, backend: list[str]) 
 
 def test_in_a_shell_head_gets_its_line(tmp_path: Path) -> None:
     script = (
-        f"set -o pipefail; {sys.executable} -m conveyor run _cli_pipes:same numbers.jsonl "
+        f"set -o pipefail; {quote(sys.executable)} -m conveyor run _cli_pipes:same numbers.jsonl "
         "--failures failed.jsonl -o >(cat) | head -1"
     )
     numbers = tmp_path / "numbers.jsonl"
@@ -164,7 +170,7 @@ def test_an_output_that_is_a_pipe_gets_results_as_they_come(start: Start, tmp_pa
 
 def test_closed_pipes_are_usage_or_nothing(tmp_path: Path) -> None:
     def run(redirections: str) -> tuple[int, str]:
-        command = f"{sys.executable} -m conveyor run _cli_pipes:same {redirections}"
+        command = f"{quote(sys.executable)} -m conveyor run _cli_pipes:same {redirections}"
         done = subprocess.run(
             ["bash", "-c", f"echo 1 | {command}"],
             env={**os.environ, "PYTHONPATH": str(TESTS)},

@@ -29,6 +29,11 @@ def client() -> Iterator[Any]:
 
     settings = {
         "distributed.scheduler.allowed-failures": 0,  # a call whose worker dies is not moved
+        # One that was killed comes again however slow the machine is, instead of being given up.
+        "distributed.deploy.lost-worker-timeout": "1 hour",
+        # What is submitted waits at a worker at once, where a test can count it, and stays there.
+        "distributed.scheduler.worker-saturation": "inf",
+        "distributed.scheduler.work-stealing": False,
         "distributed.worker.daemon": True,
         "distributed.admin.system-monitor.gil.enabled": False,
     }
@@ -127,18 +132,30 @@ async def test_a_run_that_ends_takes_its_calls_back_from_the_cluster(
 ) -> None:
     task = _elsewhere.until_there.with_options(executor=executor, concurrency_limit=5)
 
+    def running(dask_scheduler: Any) -> int:
+        return len(dask_scheduler.running)
+
     def begun() -> int:
         return len(list(tmp_path.glob("*.begun")))
 
-    def waiting(dask_worker: Any) -> int:
+    def ready(dask_worker: Any) -> int:
         return len(dask_worker.state.ready)
 
+    def waiting() -> int:
+        return sum(client.run(ready).values())
+
     paths = [str(tmp_path / f"go{number}") for number in range(5)]
-    async with task(paths):
-        await until(lambda: begun() == 2)
-    await until(lambda: not any(client.run(waiting).values()))
-    for path in paths:
-        Path(path).touch()  # noqa: ASYNC240
+    try:
+        # Where another test killed a worker a new one comes, and until then all go to the other.
+        await until(lambda: client.run_on_scheduler(running) == 2)
+        async with task(paths):
+            await until(lambda: begun() == 2)
+            # All are there, and both workers taken: they get fewer only by being taken back.
+            await until(lambda: waiting() == 3)
+        await until(lambda: waiting() == 0)
+    finally:
+        for path in paths:
+            Path(path).touch()  # noqa: ASYNC240
     await until(lambda: not any(client.processing().values()))
     assert begun() == 2
 

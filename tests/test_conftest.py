@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from _helpers import without_slow_callbacks
 from _virtual import ShuffledLoop, VirtualTimeLoop
 
 pytest_plugins = ["pytester"]
@@ -29,13 +31,14 @@ def suite(pytester: pytest.Pytester) -> Any:
     for file in ("conftest.py", "_virtual.py"):
         pytester.path.joinpath(file).write_text((HERE / file).read_text())
 
-    def run(text: str) -> pytest.RunResult:
+    def run(text: str, *launcher: str) -> pytest.RunResult:
         path = pytester.makepyfile(
             "import asyncio, gc, anyio, pytest, trio\n"
             "from anyio.lowlevel import checkpoint\n" + text
         )
         config = HERE.parent / "pyproject.toml"
-        return pytester.runpytest_subprocess("-c", config, "--rootdir", pytester.path, "-v", path)
+        command = ["-m", "pytest", "-c", config, "--rootdir", pytester.path, "-v", path]
+        return pytester.run(sys.executable, *launcher, *command)
 
     return run
 
@@ -88,6 +91,87 @@ async def test_it(): pass
 """)
     assert result.ret != 0
     assert "no such backend: curio" in result.stdout.str()
+
+
+# --- surroundings
+
+
+def test_tests_and_their_children_write_plainly_wherever_they_are_started(
+    suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    test = """
+import subprocess, sys
+
+SCRIPT = "import rich.console as c; made = c.Console(); print(made.color_system, made.width)"
+
+def test_child():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert (done.stderr, done.stdout) == ("", "None 80\\n")
+"""
+    suite(test).assert_outcomes(passed=1)
+
+
+DEAF = """
+import os, signal, sys
+for number in signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+def test_tests_and_their_children_heed_signals_wherever_they_are_started(suite: Any) -> None:
+    test = """
+import os, signal, subprocess, sys
+
+def test_here():
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_child(name):
+    script = f"import signal; signal.raise_signal(signal.{name}); print('it went on')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert done.returncode == -signal.Signals[name]
+    assert done.stdout == b""
+"""
+    suite(test, "-c", DEAF).assert_outcomes(passed=4)
+
+
+# --- a loaded machine
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+def test_that_a_callback_took_long_is_left_out_of_what_a_process_says(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = pytest.importorskip(name)
+
+    async def main() -> None:
+        asyncio.get_running_loop().slow_callback_duration = -1  # as if the machine were loaded
+        await checkpoint()
+
+    with asyncio.Runner(debug=True, loop_factory=module.new_event_loop) as runner:
+        runner.run(main())
+    slow = [f"{record.getMessage()}\n" for record in caplog.records if record.levelname != "DEBUG"]
+    assert any("<Task" in line for line in slow)
+    assert without_slow_callbacks("".join(slow)) == ""
+    assert without_slow_callbacks("".join(["before\n", *slow, "after"])) == "before\nafter"
+
+
+@pytest.mark.backends("asyncio")
+async def test_that_a_callback_took_long_fails_no_test(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.set_debug(True)
+    await checkpoint()
+    loop.jump(1)
+    await checkpoint()
+    loop.set_debug(False)
+    assert caplog.records == []
 
 
 # --- what is left behind

@@ -246,17 +246,8 @@ def test_bad_input_is_one_line(tree: Path, tmp_path: Path) -> None:
     assert foreign.read_bytes() == before
 
 
-@pytest.fixture
-def interruptible() -> Generator[None, None, None]:
-    """Have children that heed Ctrl-C, though a shell starts its background jobs without."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @posix
 @both_backends
-@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c(backend: str, database: Path) -> None:
     with started("--database", database, "--backend", backend) as process:
         shown = read_results(process, 3)

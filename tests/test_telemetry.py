@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextvars import copy_context
 from textwrap import dedent
 from typing import Any
 
@@ -22,6 +23,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from _helpers import all_blocked, error_of, in_both_modes, stalling
 from conveyor import (
     ExecutionMode,
+    Instrument,
     Pipeline,
     RunInfo,
     StageInfo,
@@ -51,6 +53,10 @@ class Observed:
         return telemetry(
             name=name, tracer_provider=self.tracer_provider, meter_provider=self.meter_provider
         )
+
+    def instrument(self, run: RunInfo) -> Instrument:
+        """Begin to watch a run, whose span stays in the context: in another than the test's."""
+        return copy_context().run(self.telemetry(), run)
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
@@ -512,7 +518,7 @@ def info(names: list[str], statistics: Any) -> RunInfo:
 
 def test_calls_that_never_ended_do_not_run_for_ever(observed: Observed) -> None:
     snapshot = StreamStatistics("id", (StageStatistics("a", cancelled=2),), read=2)
-    instrument = observed.telemetry()(info(["a"], lambda: snapshot))
+    instrument = observed.instrument(info(["a"], lambda: snapshot))
     instrument.call_started(0, (0,), 0)
     instrument.call_started(0, (1,), 1)
     assert observed.measured("conveyor.stage.running") == {"a": 2}
@@ -524,7 +530,7 @@ def test_calls_that_never_ended_do_not_run_for_ever(observed: Observed) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ExceptionGroup("two", [ValueError()])])
 def test_whatever_it_ended_in(observed: Observed, error: BaseException) -> None:
     snapshot = StreamStatistics("id", (StageStatistics("a"),))
-    observed.telemetry()(info(["a"], lambda: snapshot)).run_ended(error)
+    observed.instrument(info(["a"], lambda: snapshot)).run_ended(error)
     assert observed.run.status.status_code is StatusCode.ERROR
     assert attributes_of(observed.run)["error.type"] == type(error).__name__
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,10 @@ except KeyboardInterrupt:
 """
 
 
+def quote(path: Path | str) -> str:
+    return shlex.quote(str(path))
+
+
 ESCAPES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 
 
@@ -112,12 +117,12 @@ class Tmux:
         pipe, go = self._directory / "output", self._directory / "go"
         os.mkfifo(pipe)
         os.mkfifo(go)
-        shell = f"read line < {go}; unset PYTEST_CURRENT_TEST COLUMNS LINES; ulimit -c 0; "
-        shell += f"export TERM=screen PYTHONPATH={ROOT} PYTHONIOENCODING=utf-8; {command}; "
-        shell += f"tmux -S {self._socket} wait-for -S over; exec cat"
+        shell = f"read line < {quote(go)}; unset PYTEST_CURRENT_TEST COLUMNS LINES; ulimit -c 0; "
+        shell += f"export TERM=screen PYTHONPATH={quote(ROOT)} PYTHONIOENCODING=utf-8; {command}; "
+        shell += f"tmux -S {quote(self._socket)} wait-for -S over; exec cat"
         self("new-session", "-d", "-x", str(columns), "-y", str(rows), shell)
         self._output = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # nobody writes yet
-        self("pipe-pane", f"exec cat > {pipe}")
+        self("pipe-pane", f"exec cat > {quote(pipe)}")
         go.write_text("go\n")
 
     def wait_until(self, text: str) -> None:
@@ -158,7 +163,8 @@ class Demo(Tmux):
         gate = self._directory / "gate"
         os.mkfifo(gate)
         self.start(
-            f"{sys.executable} -W error {self._directory}/program.py {show} {gate}",
+            f"{quote(sys.executable)} -W error {quote(self._directory / 'program.py')} "
+            f"{show} {quote(gate)}",
             columns,
             rows,
         )
@@ -253,8 +259,8 @@ def test_the_demo(demo: Demo, tmp_path: Path) -> None:
         (tree / f"m{number}.py").write_text("def f(): pass\n")
     database = tmp_path / "census.db"
     demo.start(
-        f"{sys.executable} -W error {ROOT}/examples/stdlib_census.py "
-        f"--path {tree} --database {database}",
+        f"{quote(sys.executable)} -W error {quote(ROOT / 'examples/stdlib_census.py')} "
+        f"--path {quote(tree)} --database {quote(database)}",
         100,
         50,
     )
