@@ -88,6 +88,12 @@ class Stream(Generic[Out]):
         self._results: Link | None = None
         self._turn: Turn | None = None
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is one run, which cannot be copied or pickled: "
+            "copy or pickle the pipeline, and call it again"
+        )
+
     def __repr__(self) -> str:
         names = " | ".join(spec.name for spec in self._specs)
         return f"<Stream of {names}: {self._state.value}>"

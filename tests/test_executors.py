@@ -27,8 +27,9 @@ from anyio.lowlevel import checkpoint
 import _elsewhere
 from _helpers import error_of, in_both_modes, results_and_error
 from conveyor import Failure, Task, batch_task, get_current_context, single_task
+from conveyor._by_name import find
 from conveyor._engine.executors import _Threads
-from conveyor._engine.parcel import Parcel, find
+from conveyor._engine.parcel import Parcel
 
 # When a process is killed, asyncio asks twice how it ended, in two threads (up to Python 3.11), and
 # whoever comes second complains. That may be as late as in the next test.
