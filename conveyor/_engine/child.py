@@ -6,6 +6,7 @@ that many bytes, until there are no more.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import runpy
@@ -13,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from types import ModuleType
 from typing import IO, Any
 
@@ -32,12 +34,14 @@ def main() -> None:
     interrupts = _Interrupts()
     try:
         _send(parent, outcome_of("main", _prepare, _receive(requests)))
+        interrupts.take_over()
         while request := _receive(requests):
-            name, packed, item, interruptible = pickle.loads(request)
+            name, packed, item, interruptible, sent = pickle.loads(request)
             if item is None:
                 answer = try_out(name, packed)
             else:
-                answer = _answer(interrupts, interruptible, name, packed, item)
+                since = sent if interruptible else None
+                answer = _answer(interrupts, since, name, packed, item)
             _send(parent, answer)
     except ConnectionError:
         return  # the parent is gone
@@ -104,22 +108,30 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self.allowed = False
-        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        self.last = -math.inf  # when it came, by a clock that all processes share
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Handle the signal, unless it is ignored, or handled by the program in its own way."""
+        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
             signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, *_: object) -> None:
+        self.last = time.monotonic()
         if self.allowed:
             raise KeyboardInterrupt
 
 
-def _answer(interrupts: _Interrupts, interruptible: bool, *request: Any) -> bytes:
-    """Call a function. If it is interrupted, that is its outcome."""
+def _answer(interrupts: _Interrupts, since: float | None, *request: Any) -> bytes:
+    """Call a function. If it is interrupted after `since`, that is its outcome."""
     try:
-        interrupts.allowed = interruptible
+        interrupts.allowed = since is not None
         try:
+            if since is not None and interrupts.last > since:
+                raise KeyboardInterrupt  # it came while the request was on its way
             return call(*request)
         finally:
             interrupts.allowed = False
-    except KeyboardInterrupt as error:  # it came a moment too late for the function
+    except KeyboardInterrupt as error:  # a moment before the function began, or after it ended
         interrupts.allowed = False
         return pack_error(error)

@@ -34,6 +34,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._spec import Spec
 from . import host
+from .child import is_preparing
 from .log import annotate
 from .outcome import Carrier, unpack
 from .parcel import OF_SESSION, Parcel, Sealed, accept, call, is_of_session, try_out, with_path
@@ -53,9 +54,12 @@ async def offloaded(
 
     Raises:
         TypeError: If the function or a side input cannot be pickled.
+        RuntimeError: If this is a worker that is importing the main module.
         Exception: Whatever else keeps the executor from calling the function.
     """
     executor = spec.executor
+    if is_preparing() and (executor == "process" or isinstance(executor, ProcessPoolExecutor)):
+        raise RuntimeError(NO_GUARD)
     if executor == "thread":
         send = _Threads(spec.limit).send if spec.abandon_on_cancel else _in_threads(spec.limit)
         return partial(send, Parcel(spec.func, args, kwargs))

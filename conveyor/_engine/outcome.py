@@ -38,7 +38,8 @@ def outcome_of(name: str, call: Callable[..., Any], *args: Any) -> bytes:
     try:
         return pickle.dumps((True, result), HIGHEST)
     except Exception as error:
-        _note(error, f"{name!r} returned something that cannot be pickled: {type(result).__name__}")
+        kind = type(result).__name__
+        _note(error, f"{name!r} returned an object of type {kind}, which cannot be pickled")
         return pack_error(error)
 
 
@@ -49,7 +50,11 @@ def pack_error(error: BaseException) -> bytes:
 
 def unpack(outcome: bytes) -> Any:
     """Return the result of a call, or raise its exception."""
-    returned, value = pickle.loads(outcome)
+    try:
+        returned, value = pickle.loads(outcome)
+    except Exception as unreadable:
+        _note(unreadable, "what the function returned cannot be unpickled here")
+        raise
     if returned:
         return value
     error = _restore(value)

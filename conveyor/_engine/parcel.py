@@ -54,7 +54,12 @@ class Parcel:
         try:
             return self._call(item)
         except Exception as error:
-            raise Carrier(error) from None
+            carrier = Carrier(error)
+        # Raised here it has no context: some executors pickle that as well, in their own way.
+        try:
+            raise carrier
+        finally:
+            del carrier  # its traceback holds this frame: a reference cycle
 
     def _call(self, item: Any) -> Any:
         result = self._func(item, *self._args, **self._kwargs)

@@ -33,19 +33,18 @@ from typing import Any
 from anyio import (
     BrokenWorkerProcess,
     CancelScope,
-    CapacityLimiter,
     get_cancelled_exc_class,
     wait_readable,
     wait_writable,
 )
 from anyio.lowlevel import RunVar, checkpoint_if_cancelled
 
-from .child import LENGTH, is_preparing
+from .child import LENGTH
 from .outcome import unpack
-from .threads import in_thread
 
 MOST_IDLE = 300.0  # seconds after which a worker that nobody needs is ended
-GRACE = 2.0  # seconds that a worker has to end by itself
+GRACE = 2.0  # seconds that workers have to end by themselves, once the loop ends
+MOMENT = 0.2  # seconds between the end of a process's connections and its own, at most
 CHUNK = 1 << 20  # bytes read at once, at most
 
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from conveyor._engine.child import main; main()"
@@ -71,30 +70,24 @@ class Processes:
             RuntimeError: If a worker cannot be started.
         """
         dumped = None if item is ... else pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
-        request = pickle.dumps((name, packed, dumped, _is_interruptible()))
         await checkpoint_if_cancelled()
         pool = await _pool()
         worker = pool.take()
         try:
             if not worker.is_ready:
                 await worker.prepare()
-            worker.begin(request)
+            now = time.monotonic()
+            worker.begin(pickle.dumps((name, packed, dumped, _is_interruptible(), now)))
             outcome = await (worker.answer() if self._abandon else _undisturbed(worker))
         except EOFError:
-            await _ended(worker, GRACE)  # noqa: ASYNC120 - shielded
             what = f"that was to call {name!r}" if worker.is_ready else "that was being started"
             fate = worker.fate()
             raise BrokenWorkerProcess(f"the worker process {what} {fate}") from None
         except BaseException:
-            await _ended(worker, 0)  # noqa: ASYNC102 - shielded; it may be in the middle of a call
+            pool.discard(worker)  # it may be in the middle of a call
             raise
         pool.give_back(worker)
         return outcome
-
-
-async def _ended(worker: _Worker, grace: float) -> None:
-    with CancelScope(shield=True):
-        await in_thread(CapacityLimiter(1), worker.end, grace)
 
 
 async def _undisturbed(worker: _Worker) -> bytes:
@@ -153,13 +146,14 @@ async def _keep(pool: _Pool) -> AsyncGenerator[None, None]:  # noqa: ASYNC900, A
 
 
 class _Pool:
-    """The workers that wait for a call."""
+    """The workers that wait for a call, and those that have been killed."""
 
     def __init__(self) -> None:
         self._idle: deque[tuple[_Worker, float]] = deque()
+        self._killed: list[_Worker] = []
         self._closed = False
         # For a loop that is not closed in order.
-        weakref.finalize(self, _end, self._idle, os.getpid())
+        weakref.finalize(self, _end, self._idle, self._killed, os.getpid())
 
     def take(self) -> _Worker:
         """Return a worker: the one that was used last, or a new one."""
@@ -173,21 +167,33 @@ class _Pool:
     def give_back(self, worker: _Worker) -> None:
         now = time.monotonic()
         while self._idle and now - self._idle[0][1] > MOST_IDLE:
-            self._idle.popleft()[0].end()
+            self.discard(self._idle.popleft()[0])
         self._idle.append((worker, now))
+        self._settle()
+
+    def discard(self, worker: _Worker) -> None:
+        """Kill a worker. It may take a while to be gone, which nobody has to wait for."""
+        worker.kill()
+        self._killed.append(worker)
+        self._settle()
+
+    def _settle(self) -> None:
         if self._closed:
             self.close()
+        elif self._killed:
+            self._killed[:] = [worker for worker in self._killed if worker.is_alive()]
 
     def close(self) -> None:
         self._closed = True
-        _end(self._idle, os.getpid())
+        _end(self._idle, self._killed, os.getpid())
 
 
-def _end(idle: deque[tuple[_Worker, float]], pid: int) -> None:
+def _end(idle: deque[tuple[_Worker, float]], killed: list[_Worker], pid: int) -> None:
     if os.getpid() != pid:
         return  # a child that was forked has no business with them
-    workers = [worker for worker, _ in idle]
+    workers = [*killed, *(worker for worker, _ in idle)]
     idle.clear()
+    killed.clear()
     for worker in workers:
         worker.dismiss()
     deadline = time.monotonic() + GRACE
@@ -199,8 +205,6 @@ class _Worker:
     """One worker process, with one request at a time."""
 
     def __init__(self) -> None:
-        if is_preparing():
-            raise RuntimeError(NO_GUARD)
         path = [str(place) for place in sys.path]  # whatever somebody has put there
         command = [sys.executable, "-c", PROGRAM, *path]
         self._socket, theirs = socket.socketpair()
@@ -276,8 +280,9 @@ class _Worker:
         return missing
 
     def fate(self) -> str:
-        """Say how it ended."""
-        status = self._process.wait()
+        """Say how it ended, or else has to end now: it does not answer any more."""
+        self.end(MOMENT)
+        status = self._process.returncode
         if status >= 0:
             return f"has ended, with exit status {status}"
         try:
@@ -290,6 +295,10 @@ class _Worker:
     def dismiss(self) -> None:
         """Let it end: there are no more requests."""
         self._socket.close()
+
+    def kill(self) -> None:
+        self.dismiss()
+        self._process.kill()
 
     def end(self, grace: float = 0.0) -> None:
         """End it, if it has not ended by itself in `grace` seconds."""
