@@ -247,6 +247,15 @@ class Pipeline(NotAwaitable, Generic[In, Out, Item, Failed, Missing]):
     def __repr__(self) -> str:
         return f"<Pipeline {' | '.join(task.name for task in self.stages)}>"
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return Pipeline, self.stages, dict(self._settings)
+
+    def __setstate__(self, settings: dict[str, Any]) -> None:
+        self._settings = MappingProxyType(settings)
+
+    def __copy__(self) -> Self:
+        return self
+
     # What `self` is declared as leaves out tasks whose side inputs are missing.
 
     def __or__(
@@ -618,6 +627,16 @@ class Task(Pipeline[TaskIn, TaskOut, TaskItem, TaskFailed, TaskMissing]):
             ValueError: If a value is out of its range.
         """
         return type(self)(self.spec.with_options(options))
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        from ._by_name import leads_to  # few need it
+
+        # As a function goes by its name, so does the task that stands in its place; what is found
+        # there is the very same, with the executor and the rate limit that it has there.
+        name = vars(self).get("__qualname__")
+        if isinstance(name, str) and leads_to(self.__module__, name, self):
+            return name
+        return type(self), (self.spec,)
 
     if TYPE_CHECKING:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from threading import Lock
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 from ._engine.bucket import Bucket
 
@@ -53,6 +53,9 @@ class RateLimit:
     Who comes first starts first, whatever it costs. Between event loops of several threads there
     is no such order.
 
+    A copy of a task or of a pipeline shares its limit, also a deep one. To another process it is
+    pickled as a limit of its own, with the same settings and a full bucket: processes share none.
+
     Args:
         rate: How much comes in every `per` seconds.
         per: Seconds; 1 by default.
@@ -79,6 +82,15 @@ class RateLimit:
 
     def __repr__(self) -> str:
         return f"RateLimit({self.rate!r}, per={self.per!r}, burst={self.burst!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RateLimit, (self.rate, self.per, self.burst)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # two of them would let twice as much through
 
     @property
     def rate(self) -> float:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from ._arguments import misfit, takes
 from ._context import SETTINGS, check_count, check_max_failures
@@ -325,6 +325,35 @@ class Spec:
             executor if executor is None or isinstance(executor, str) else type(executor).__name__
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.executor is not None and not isinstance(self.executor, str):
+            raise TypeError(
+                f"task {self.name!r} cannot be pickled with {self.executor!r}, which is of this "
+                "process alone: leave out executor=, and add it with with_options() over there"
+            )
+        from ._by_name import recipe  # few need it
+
+        given = {"func": recipe(self.func, main=True), "kwargs": dict(self.kwargs)}
+        return _again, (type(self), {**self._given(), **given})
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Spec:
+        from copy import deepcopy
+
+        from ._by_name import recipe
+
+        given = self._given() | {"func": recipe(self.func, main=True), "kwargs": dict(self.kwargs)}
+        kind: Any = type(self)
+        executor = given.pop("executor", None)  # as somebody else's: it is shared, not copied
+        return replace(_again(kind, deepcopy(given, memo)), executor=executor)
+
+    def _given(self) -> dict[str, Any]:
+        given = [each for each in fields(self) if each.init]
+        values = {each.name: (getattr(self, each.name), each.default) for each in given}
+        return {name: value for name, (value, default) in values.items() if value is not default}
+
     def with_options(self, options: Mapping[str, Any]) -> Spec:
         """Return a copy with these options, checked."""
         check_options(type(self), options)
@@ -425,6 +454,11 @@ class BatchSpec(Spec):
     def open_limit(self) -> int:
         """How many batches may be open at once, where there is one for each key."""
         return DEFAULT_OPEN if self.max_open is None else self.max_open
+
+
+def _again(kind: type[SingleSpec] | type[BatchSpec], given: dict[str, Any]) -> Spec:
+    given["kwargs"] = MappingProxyType(given["kwargs"])
+    return kind(**given)
 
 
 def option_names(kind: type[Spec]) -> tuple[str, ...]:

@@ -89,6 +89,12 @@ class Stream(NotAwaitable, Generic[Out]):
         self._turn: Turn | None = None
         self._unread = True  # nobody has used it yet, or has it for later use
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is one run, which cannot be copied or pickled: "
+            "copy or pickle the pipeline, and call it again"
+        )
+
     def __repr__(self) -> str:
         names = " | ".join(spec.name for spec in self._specs)
         return f"<Stream of {names}: {self._state.value}>"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import _elsewhere
+import _raised
 from _helpers import error_of, in_both_modes
 from conveyor import Failure, single_task
 from test_executors import until
@@ -89,6 +90,32 @@ async def test_errors_on_a_cluster_are_errors_of_the_item(executor: Any) -> None
     assert isinstance(error, ZeroDivisionError)
     assert error.__notes__[-1] == "stage 'inverted' (1 of 1), item 1"
     assert await task.with_options(on_error="skip_item")([1, 0, 2]).collect() == [1, 0.5]
+
+
+KINDS = {
+    "deep": (ZeroDivisionError, "integer division or modulo by zero"),
+    "two": (_raised.TwoArguments, "7: the disk is full"),
+    "lock": (_raised.HoldsLock, "the lock is held"),
+    "local": (_raised.TwoArguments, "8: it is local"),
+    "group": (ExceptionGroup, "some (2 sub-exceptions)"),
+}
+
+
+async def assert_errors_arrive(executor: Any) -> None:
+    task = _raised.work.with_options(executor=executor, on_error="emit_failure")
+    failures = await task(KINDS).collect()
+    for failure, (cls, text) in zip(failures, KINDS.values(), strict=True):
+        assert isinstance(failure.error, cls)
+        assert str(failure.error) == text
+        assert ", in work" in failure.error.__notes__[0]
+    [one, two, three] = await _raised.batch.with_options(
+        executor=executor, on_error="emit_failure"
+    )([1, 2, 3]).collect()
+    assert (one, str(two.error), str(three.error)) == (10, "2: even", "odd")
+
+
+async def test_whatever_is_raised_on_a_cluster_arrives(executor: Any) -> None:
+    await assert_errors_arrive(executor)
 
 
 async def test_a_call_on_a_cluster_is_tried_again(executor: Any, tmp_path: Path) -> None:
@@ -172,6 +199,8 @@ async def test_a_function_runs_in_the_pool_of_loky() -> None:
         factor = 5
         task = single_task(executor=pool)(lambda item: factor * item)
         assert await task([1, 2]).collect() == [5, 10]
+
+        await assert_errors_arrive(pool)
 
         refused = _elsewhere.add.with_options(executor=pool).with_inputs(_elsewhere.Unpicklable())
         error = await error_of(refused([1]).collect())

@@ -21,18 +21,15 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import BrokenWorkerProcess, to_process
+from anyio import BrokenWorkerProcess
 from anyio.lowlevel import checkpoint
 
 import _elsewhere
 from _helpers import error_of, in_both_modes, results_and_error
 from conveyor import Failure, Task, batch_task, get_current_context, single_task
+from conveyor._by_name import find
 from conveyor._engine.executors import _Threads
-from conveyor._engine.parcel import Parcel, find
-
-# When a process is killed, asyncio asks twice how it ended, in two threads (up to Python 3.11), and
-# whoever comes second complains. That may be as late as in the next test.
-logging.getLogger("asyncio").addFilter(lambda record: "Unknown child process" not in record.msg)
+from conveyor._engine.parcel import Parcel
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -80,12 +77,6 @@ async def until(condition: Callable[[], object]) -> None:
 def pool() -> Iterator[ProcessPoolExecutor]:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         yield executor
-
-
-@pytest.fixture
-async def processes() -> None:
-    """Begin with a process pool of the loop's: anyio has a task for it that ends with the loop."""
-    await to_process.run_sync(abs, -1)
 
 
 @pytest.fixture
@@ -397,7 +388,6 @@ async def test_the_limit_of_the_run_holds_for_threads() -> None:
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 @in_both_modes
 async def test_a_function_runs_in_processes(mode: str, pool: ProcessPoolExecutor) -> None:
     for executor in ("process", pool):
@@ -410,7 +400,6 @@ async def test_a_function_runs_in_processes(mode: str, pool: ProcessPoolExecutor
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_side_inputs_and_batches_travel(pool: ProcessPoolExecutor) -> None:
     for executor in ("process", pool):
         add = _elsewhere.add.with_options(executor=executor, concurrency_limit=1)
@@ -455,7 +444,6 @@ async def test_the_context_does_not_travel_to_processes(pool: ProcessPoolExecuto
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_errors_in_processes_are_errors_of_the_item(pool: ProcessPoolExecutor) -> None:
     for executor in ("process", pool):
         task = _elsewhere.inverted.with_options(executor=executor, concurrency_limit=2)
@@ -467,7 +455,6 @@ async def test_errors_in_processes_are_errors_of_the_item(pool: ProcessPoolExecu
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_a_result_that_cannot_be_pickled_is_an_error_of_the_item(
     pool: ProcessPoolExecutor,
 ) -> None:
@@ -479,7 +466,6 @@ async def test_a_result_that_cannot_be_pickled_is_an_error_of_the_item(
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_an_item_that_cannot_be_pickled_is_an_error_of_the_item(
     pool: ProcessPoolExecutor,
 ) -> None:
@@ -618,7 +604,6 @@ UNSENDABLE = [
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["process", "pool"])
 @pytest.mark.parametrize(("function", "inputs", "wrong"), UNSENDABLE)
 async def test_what_cannot_be_pickled_is_refused_before_the_first_item(
@@ -640,7 +625,6 @@ async def test_what_cannot_be_pickled_is_refused_before_the_first_item(
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_a_side_input_is_named() -> None:
     task = _elsewhere.add.with_options(executor="process").with_inputs(times=threading.Lock())
     with pytest.raises(TypeError, match="side input 'times' cannot be pickled"):
@@ -665,7 +649,6 @@ async def test_what_is_not_found_by_the_workers_is_refused_before_the_first_item
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_an_executor_that_is_shut_down_is_refused_before_the_first_item() -> None:
     executor = fresh_pool()
     executor.shutdown()
@@ -716,8 +699,7 @@ def test_functions_of_the_main_module_are_found(backend: str, method: str, tmp_p
         timeout=30,
         check=False,
     )
-    # See above.
-    assert [line for line in done.stderr.splitlines() if "Unknown child" not in line] == []
+    assert done.stderr == ""
     assert done.stdout.splitlines() == ["[1, 4, 9]", "[1, 4, 9]", "[3, 6, 9]", "[2, 4, 8]"]
 
 
@@ -725,18 +707,44 @@ def test_functions_of_the_main_module_are_found(backend: str, method: str, tmp_p
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_a_process_that_dies_is_an_error_of_its_item() -> None:
     task = _elsewhere.fatal.with_options(executor="process", concurrency_limit=2)
     results = await task.with_options(on_error="emit_failure")([1, 13, 2, 3]).collect()
     assert [results[0], *results[2:]] == [1, 2, 3]
     assert isinstance(results[1], Failure)
     assert isinstance(results[1].error, BrokenWorkerProcess)
+    assert str(results[1].error) == (
+        "the worker process that was to call 'fatal' was killed by SIGKILL, as the system does "
+        "where memory runs out"
+    )
     assert results[1].item == 13
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
+async def test_a_process_that_ends_by_itself_is_an_error_of_its_item() -> None:
+    task = single_task(executor="process", on_error="emit_failure", concurrency_limit=1)(os._exit)
+    [failure] = await task([3]).collect()
+    assert isinstance(failure.error, BrokenWorkerProcess)
+    assert str(failure.error) == (
+        "the worker process that was to call '_exit' has ended, with exit status 3"
+    )
+
+
+@pytest.mark.real_time
+async def test_processes_are_used_again_by_the_next_run() -> None:
+    task = _elsewhere.square.with_options(executor="process", concurrency_limit=1)
+    pids = {pid for _ in range(3) for _, pid in await task(range(3)).collect()}
+    assert len(pids) == 1
+
+
+@pytest.mark.real_time
+async def test_large_items_and_results_travel() -> None:
+    task = single_task(executor="process", concurrency_limit=2)(bytes.upper)
+    items = [b"x" * 5_000_000, b"", b"y" * 300_000]
+    assert await task(items).collect() == [item.upper() for item in items]
+
+
+@pytest.mark.real_time
 async def test_a_process_that_dies_is_replaced_for_the_next_try(tmp_path: Path) -> None:
     task = _elsewhere.fatal_once.with_options(
         executor="process", concurrency_limit=2, retry_attempts=2, retry_delay=0
@@ -765,7 +773,6 @@ async def test_a_pool_that_breaks_breaks_for_all_its_items() -> None:
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_who_leaves_waits_for_a_process(tmp_path: Path) -> None:
     path = tmp_path / "go"
     begun = tmp_path / "go.begun"
@@ -781,7 +788,6 @@ async def test_who_leaves_waits_for_a_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 async def test_or_kills_it(tmp_path: Path) -> None:
     task = _elsewhere.until_there.with_options(
         executor="process", concurrency_limit=1, abandon_on_cancel=True
@@ -791,7 +797,6 @@ async def test_or_kills_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("abandon", [False, True])
 async def test_who_leaves_while_a_process_starts_leaves_none_behind(
     abandon: bool, tmp_path: Path

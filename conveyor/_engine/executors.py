@@ -7,7 +7,7 @@ interrupted from here: who is cancelled meanwhile waits for it, shielded, or aba
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -15,7 +15,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from contextlib import nullcontext
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from threading import Lock
@@ -28,15 +28,18 @@ from anyio import (
     Event,
     get_cancelled_exc_class,
     to_interpreter,
-    to_process,
     to_thread,
 )
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._spec import Spec
 from . import host
+from .child import is_preparing
 from .log import annotate
-from .parcel import Parcel, accept, call, nothing, try_out, with_path
+from .outcome import Carrier, unpack
+from .parcel import OF_SESSION, Parcel, Sealed, accept, call, is_of_session, try_out, with_path
+from .processes import NO_GUARD, Processes, main_without_guard
+from .threads import in_thread
 
 Send = Callable[..., Coroutine[Any, Any, Any]]  # of a function and its arguments
 
@@ -44,66 +47,111 @@ Send = Callable[..., Coroutine[Any, Any, Any]]  # of a function and its argument
 async def offloaded(
     spec: Spec, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Callable[[Any], Coroutine[Any, Any, Any]]:
-    """Return an async function that has the task's own called where its executor says.
+    """Return an async function that runs the task's function in its executor.
 
     Where the function has to travel, this tries the way with a call that does nothing: so what
     cannot travel is found out before anything is read.
 
     Raises:
         TypeError: If the function or a side input cannot be pickled.
+        RuntimeError: If this is a worker that is importing the main module.
         Exception: Whatever else keeps the executor from calling the function.
     """
     executor = spec.executor
+    if is_preparing() and (executor == "process" or isinstance(executor, ProcessPoolExecutor)):
+        raise RuntimeError(NO_GUARD)
     if executor == "thread":
         send = _Threads(spec.limit).send if spec.abandon_on_cancel else _in_threads(spec.limit)
         return partial(send, Parcel(spec.func, args, kwargs))
     if executor == "process":
-        in_processes = _killing_processes if spec.abandon_on_cancel else _in_processes
-        send = in_processes(spec.limit)
-        return await _packed(send, spec, Parcel(spec.func, args, kwargs, main=True))
+        main = not is_of_session(spec.func)
+        packed = _packed(spec, Parcel(spec.func, args, kwargs, main=main))
+        return await _in_processes(spec, packed)
     if executor == "interpreter":
-        send = _in_interpreters(spec.limit)
-        return await _packed(send, spec, Parcel(spec.func, args, kwargs))
+        packed = _packed(spec, Parcel(spec.func, args, kwargs))
+        return await _in_workers(_in_interpreters(spec.limit), spec, packed)
     assert isinstance(executor, Executor)
     send = _Submitted(executor, abandon=spec.abandon_on_cancel).send
     if isinstance(executor, ProcessPoolExecutor):
-        return await _packed(send, spec, Parcel(spec.func, args, kwargs, main=True))
-    parcel = Parcel(spec.func, args, kwargs)
+        packed = _packed(spec, Parcel(spec.func, args, kwargs, main=True))
+        return await _in_workers(_in_pool(send, executor), spec, packed)
     if isinstance(executor, ThreadPoolExecutor):
         if type(executor).__name__ != "InterpreterPoolExecutor":  # which is one to Python 3.14
-            return partial(_in_context, send, parcel)
-        return await _packed(send, spec, parcel)
+            return partial(_in_context, send, Parcel(spec.func, args, kwargs))
+        packed = _packed(spec, Parcel(spec.func, args, kwargs))
+        return await _in_workers(send, spec, packed)
     # How this one sends a function is its own affair: it may well send more than pickle can.
-    await _tried(send, spec, accept, parcel)
-    return partial(send, parcel)
+    parcel = Parcel(spec.func, args, kwargs, carried=True)
+    with _explained(spec):
+        await send(accept, parcel)
+    return partial(_carried, send, parcel)
 
 
-async def _packed(send: Send, spec: Spec, parcel: Parcel) -> Callable[[Any], Any]:
-    """Pickle what is the same for all items once, and see that a worker can unpickle it."""
+def _packed(spec: Spec, parcel: Parcel) -> bytes:
+    """Pickle once what is the same for all items."""
     try:
-        packed = parcel.pack()
+        return parcel.pack()
     except TypeError as error:
         raise TypeError(f"task {spec.name!r} cannot run in {spec.executor!r}: {error}") from error
-    await _tried(send, spec, try_out, packed)
-    return partial(send, call, packed)
 
 
-async def _tried(send: Send, spec: Spec, *call: Any) -> None:
+@contextmanager
+def _explained(spec: Spec) -> Generator[None, None, None]:
+    """Say which task it is that an executor cannot call."""
     try:
-        await send(*call)
+        yield
     except (BrokenExecutor, BrokenWorkerProcess):
         pass  # a worker has died, which is for the items to meet, with their policies
     except Exception as error:
+        if isinstance(error, LookupError) and is_of_session(spec.func):
+            error.add_note(f"{spec.name!r} {OF_SESSION}")
         annotate(error, f"task {spec.name!r} cannot run in {spec.executor!r}")
         raise
+
+
+async def _in_workers(send: Send, spec: Spec, packed: bytes) -> Callable[[Any], Any]:
+    """Return what calls a function that is pickled, once a worker has unpickled it."""
+    name = spec.name
+    with _explained(spec):
+        unpack(await send(try_out, name, packed))
+
+    async def away(item: Any) -> Any:
+        return unpack(await send(call, name, packed, Sealed(item)))
+
+    return away
+
+
+async def _in_processes(spec: Spec, packed: bytes) -> Callable[[Any], Any]:
+    name = spec.name
+    send = Processes(abandon=spec.abandon_on_cancel).send
+    with _explained(spec):
+        unpack(await send(name, packed, ...))
+
+    async def away(item: Any) -> Any:
+        outcome = await send(name, packed, item)
+        await checkpoint_if_cancelled()  # a timeout that has passed meanwhile is one
+        return unpack(outcome)
+
+    return away
+
+
+async def _carried(send: Send, parcel: Parcel, item: Any) -> Any:
+    try:
+        return await send(parcel, item)
+    except Carrier as carrier:
+        error = carrier.error
+    try:
+        raise error
+    finally:
+        del error  # its traceback holds this frame: a reference cycle
 
 
 def _in_threads(limit: float) -> Send:
     limiter = CapacityLimiter(limit)
 
     async def send(*call: Any) -> Any:
-        result = await to_thread.run_sync(*call, limiter=limiter)
-        await checkpoint_if_cancelled()  # a time-out that has passed meanwhile is one
+        result = await in_thread(limiter, *call)
+        await checkpoint_if_cancelled()  # a timeout that has passed meanwhile is one
         return result
 
     return send
@@ -150,37 +198,6 @@ class _Threads:
                 give_back()
 
 
-def _in_processes(limit: float) -> Send:
-    limiter = CapacityLimiter(limit)
-
-    async def send(*call: Any) -> Any:
-        result = None
-        # All of it, for anyio shields the call alone: cancelled while it starts a worker, it
-        # would leave that behind.
-        with CancelScope(shield=True):
-            result = await to_process.run_sync(*call, limiter=limiter)
-        await checkpoint_if_cancelled()
-        return result
-
-    return send
-
-
-def _killing_processes(limit: float) -> Send:
-    """Return what makes calls in processes that may be abandoned, which kills them."""
-    limiter = CapacityLimiter(limit)
-    unlimited: Any = nullcontext()  # which does not let others run, as a limiter would
-
-    async def send(*call: Any) -> Any:
-        async with limiter:
-            with CancelScope(shield=True):
-                # A worker may have to be started, and is idle when this returns. So it is the one
-                # that the next line takes, and starts none, which must not be cancelled.
-                await to_process.run_sync(nothing, limiter=unlimited)
-            return await to_process.run_sync(*call, cancellable=True, limiter=unlimited)
-
-    return send
-
-
 def _in_interpreters(limit: float) -> Send:
     limiter = CapacityLimiter(limit)
 
@@ -190,6 +207,26 @@ def _in_interpreters(limit: float) -> Send:
         return result
 
     return send
+
+
+def _in_pool(send: Send, executor: ProcessPoolExecutor) -> Send:
+    """Say what the likeliest reason is if a pool breaks before it has done anything."""
+    context: Any = getattr(executor, "_mp_context", None)
+    imports_main = context is not None and context.get_start_method() != "fork"
+    works = False
+
+    async def send_or_explain(*call: Any) -> Any:
+        nonlocal works
+        try:
+            result = await send(*call)
+        except BrokenExecutor as error:
+            if imports_main and not works and (main := main_without_guard()):
+                annotate(error, f"{NO_GUARD} ({main})")
+            raise
+        works = True
+        return result
+
+    return send_or_explain
 
 
 async def _in_context(send: Send, *call: Any) -> Any:

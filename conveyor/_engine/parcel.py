@@ -1,8 +1,5 @@
 """A function with its side inputs, made so that it can be called elsewhere.
 
-Pickle sends a function as the name under which it is found. Under the name of a decorated
-function it finds the task. So a recipe is sent in its place, which finds the function in the task.
-
 Light on imports: this is what a worker has to load beside the function itself.
 """
 
@@ -13,11 +10,12 @@ import pickle
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from functools import partial
-from importlib import import_module
 from types import FunctionType, MethodType
 from typing import Any, final
 
-from .._spec import Spec, name_of
+from .._by_name import is_found, recipe
+from .._spec import name_of
+from .outcome import Carrier, outcome_of
 
 
 @final
@@ -29,9 +27,10 @@ class Parcel:
         args: Side inputs by position.
         kwargs: Side inputs by name.
         main: Whether a function of the program's main module is found where this is unpickled.
+        carried: Whether an exception is to leave it in a `Carrier`.
     """
 
-    __slots__ = ("__name__", "_args", "_func", "_kwargs", "_main")
+    __slots__ = ("__name__", "_args", "_carried", "_func", "_kwargs", "_main")
 
     def __init__(
         self,
@@ -40,14 +39,29 @@ class Parcel:
         kwargs: Mapping[str, Any] | None = None,
         *,
         main: bool = False,
+        carried: bool = False,
     ) -> None:
         self.__name__ = name_of(func)  # executors show it
         self._func = func
         self._args = args
         self._kwargs = dict(kwargs or {})
         self._main = main
+        self._carried = carried
 
     def __call__(self, item: Any) -> Any:
+        if not self._carried:
+            return self._call(item)
+        try:
+            return self._call(item)
+        except Exception as error:
+            carrier = Carrier(error)
+        # Raised here it has no context: some executors pickle that as well, in their own way.
+        try:
+            raise carrier
+        finally:
+            del carrier  # its traceback holds this frame: a reference cycle
+
+    def _call(self, item: Any) -> Any:
         result = self._func(item, *self._args, **self._kwargs)
         if isinstance(result, Generator | AsyncGenerator | Coroutine):
             kind = type(result).__name__
@@ -60,7 +74,8 @@ class Parcel:
         return result
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Parcel, (recipe(self._func, main=self._main), self._args, self._kwargs)
+        func = recipe(self._func, main=self._main)
+        return _unpacked, (func, self._args, self._kwargs, self._carried)
 
     def __dask_tokenize__(self) -> str:
         """Make every call one of its own: Dask takes equal ones for one, a further try included."""
@@ -75,7 +90,7 @@ class Parcel:
         func = self._func
         while isinstance(func, partial | MethodType):
             func = func.func if isinstance(func, partial) else func.__func__
-        if isinstance(func, FunctionType) and not _is_found(func, main=self._main):
+        if isinstance(func, FunctionType) and not is_found(func, main=self._main):
             raise TypeError(self._where(func))
         try:
             return pickle.dumps(self, pickle.HIGHEST_PROTOCOL)
@@ -88,6 +103,8 @@ class Parcel:
             where = "is a lambda"
         elif "<locals>" in func.__qualname__:
             where = "is defined inside another function"
+        elif is_of_session(func):
+            return f"the function {self.__name__!r} {OF_SESSION}"
         elif func.__module__ == "__main__" and not self._main:
             where = "is defined in the main module of the program, which is not loaded there"
         return (
@@ -105,6 +122,12 @@ class Parcel:
         return f"the function {self.__name__!r} cannot be pickled: {error}"
 
 
+def _unpacked(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], carried: bool
+) -> Parcel:
+    return Parcel(func, args, kwargs, carried=carried)
+
+
 def _pickle_error(value: Any) -> Exception | None:
     try:
         pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
@@ -113,13 +136,54 @@ def _pickle_error(value: Any) -> Exception | None:
     return None
 
 
-def call(packed: bytes, item: Any) -> Any:
-    """Call what a parcel holds. What a worker runs."""
-    return pickle.loads(packed)(item)
+OF_SESSION = (
+    "is defined in a notebook or an interactive session, and a worker cannot import it from there: "
+    "put it in a module, a .py file, and import it; or use executor='thread'"
+)
 
 
-def try_out(packed: bytes) -> None:
-    """Raise what keeps a worker from calling a parcel, if anything does."""
+def is_of_session(func: Any) -> bool:
+    """Return whether a function is of a main module that no other process can import."""
+    while isinstance(func, partial | MethodType):
+        func = func.func if isinstance(func, partial) else func.__func__
+    main = sys.modules["__main__"]
+    if getattr(func, "__module__", None) != "__main__" or getattr(main, "__spec__", None):
+        return False
+    return not os.path.isfile(getattr(main, "__file__", None) or "")  # noqa: PTH113 - light
+
+
+@final
+class Sealed:
+    """An item on its way: pickled when the executor does it, unpickled by `call` alone.
+
+    Were it the executor that unpickles it, in a pool's worker, an error in that would end the
+    worker, and with it the pool.
+    """
+
+    __slots__ = ("_item",)
+
+    def __init__(self, item: Any) -> None:
+        self._item = item
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (pickle.dumps(self._item, pickle.HIGHEST_PROTOCOL),)
+
+
+def call(name: str, packed: bytes, item: bytes) -> bytes:
+    """Call what a parcel holds, and return the outcome. A worker runs this."""
+    return outcome_of(name, _called, packed, item)
+
+
+def _called(packed: bytes, item: bytes) -> Any:
+    return pickle.loads(packed)(pickle.loads(item))
+
+
+def try_out(name: str, packed: bytes) -> bytes:
+    """Return what keeps a worker from calling a parcel, if anything does, as its outcome."""
+    return outcome_of(name, _loaded, packed)
+
+
+def _loaded(packed: bytes) -> None:
     pickle.loads(packed)
 
 
@@ -127,74 +191,7 @@ def accept(parcel: Parcel) -> None:
     """As `try_out`, where it is the executor that pickles."""
 
 
-def nothing() -> None:
-    """Do nothing: this starts a worker."""
-
-
 def with_path(path: list[str], function: Callable[..., Any], *args: Any) -> Any:
     """Call a function in a subinterpreter, where modules are to be found as they are here."""
     sys.path += [place for place in path if place not in sys.path]
     return function(*args)
-
-
-@final
-class Recipe:
-    """Is pickled in the place of what ``make(*args)`` returns where it is unpickled."""
-
-    __slots__ = ("_args", "_make")
-
-    def __init__(self, make: Callable[..., Any], *args: Any) -> None:
-        self._make = make
-        self._args = args
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._make, self._args
-
-
-def recipe(func: Any, *, main: bool) -> Any:
-    """Return what to pickle in the place of a function: itself, if there is nothing better."""
-    if isinstance(func, FunctionType) and _is_found(func, main=main):
-        return Recipe(find, func.__module__, func.__qualname__)
-    if isinstance(func, MethodType):
-        return Recipe(bind_method, recipe(func.__func__, main=main), func.__self__)
-    if type(func) is partial:
-        return Recipe(bind_partial, recipe(func.func, main=main), func.args, func.keywords)
-    return func
-
-
-def bind_method(func: Callable[..., Any], instance: object) -> Any:
-    return MethodType(func, instance)
-
-
-def bind_partial(func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    return partial(func, *args, **keywords)
-
-
-def _is_found(func: FunctionType, *, main: bool) -> bool:
-    if func.__module__ not in sys.modules or (func.__module__ == "__main__" and not main):
-        return False
-    try:
-        return find(func.__module__, func.__qualname__) is func
-    except LookupError:
-        return False
-
-
-def find(module: str, name: str) -> Any:
-    """Return the function of this name, also if a task stands in its place.
-
-    Raises:
-        LookupError: If there is none.
-    """
-    try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(
-            f"the function {name!r} of the module {module!r} is not found where it is to run: "
-            f"{error}"
-        ) from error
-    spec = getattr(found, "spec", None)
-    if isinstance(spec, Spec):
-        found = spec.func
-    return found.__func__ if isinstance(found, MethodType) else found  # a class method
