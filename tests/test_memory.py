@@ -9,6 +9,7 @@ import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -347,3 +348,22 @@ async def test_an_input_that_was_read_is_freed_before_the_run_is_over(mode: str)
         assert bench.numbers in ([], [9])  # the worker's call has its argument
         done.set()
         assert await anext(stream) == 9
+
+
+@in_both_modes
+@pytest.mark.real_time
+@pytest.mark.parametrize("executor", ["thread", "pool", "abandoned"])
+@pytest.mark.parametrize("policy", ["skip_item", "emit_failure"])
+async def test_what_fails_in_threads_is_freed(mode: str, executor: str, policy: str) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        task = single_task(
+            plain,
+            executor=pool if executor == "pool" else "thread",
+            abandon_on_cancel=executor == "abandoned",
+            concurrency_limit=2,
+            on_error=policy,
+        )
+        async for result in task.with_context(execution_mode=mode, buffer_size=2)(blobs(100)):
+            del result
+        assert bench.most < 60
+    assert len(bench.numbers) <= 4  # a thread that is idle may hold its last call

@@ -62,7 +62,7 @@ async def offloaded(
         raise RuntimeError(NO_GUARD)
     if executor == "thread":
         send = _Threads(spec.limit).send if spec.abandon_on_cancel else _in_threads(spec.limit)
-        return partial(send, Parcel(spec.func, args, kwargs))
+        return partial(_returned, send, Parcel(spec.func, args, kwargs))
     if executor == "process":
         main = not is_of_session(spec.func)
         packed = _packed(spec, Parcel(spec.func, args, kwargs, main=main))
@@ -77,7 +77,8 @@ async def offloaded(
         return await _in_workers(_in_pool(send, executor), spec, packed)
     if isinstance(executor, ThreadPoolExecutor):
         if type(executor).__name__ != "InterpreterPoolExecutor":  # which is one to Python 3.14
-            return partial(_in_context, send, Parcel(spec.func, args, kwargs))
+            send = partial(_in_context, send)
+            return partial(_returned, send, Parcel(spec.func, args, kwargs))
         packed = _packed(spec, Parcel(spec.func, args, kwargs))
         return await _in_workers(send, spec, packed)
     # How this one sends a function is its own affair: it may well send more than pickle can.
@@ -133,6 +134,42 @@ async def _in_processes(spec: Spec, packed: bytes) -> Callable[[Any], Any]:
         return unpack(outcome)
 
     return away
+
+
+class _Outcome:
+    """What came of a call in a thread. It is emptied when it is taken."""
+
+    __slots__ = ("error", "result")
+
+    def __init__(self, parcel: Parcel, item: Any) -> None:
+        self.result: Any = None
+        self.error: Exception | None = None
+        try:
+            self.result = parcel(item)
+        except Exception as error:
+            self.error = error
+
+    def take(self) -> Any:
+        """Return the result, or raise the exception."""
+        result, error = self.result, self.error
+        self.result = self.error = None
+        if error is None:
+            return result
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a reference cycle
+
+
+async def _returned(send: Send, parcel: Parcel, item: Any) -> Any:
+    """Make a call in a thread, from which an exception is returned, and raised here.
+
+    One that is raised passes frames of the libraries in between, which hold it in turn: the item,
+    and all that the function had made of it, would be garbage for the cyclic collector alone. And
+    trio cannot bring an exception here that refuses to have its traceback set.
+    """
+    outcome: _Outcome = await send(_Outcome, parcel, item)
+    return outcome.take()
 
 
 async def _carried(send: Send, parcel: Parcel, item: Any) -> Any:
