@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from ._arguments import takes
 from ._instrument import Instrument
+from ._names import slip
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -107,10 +109,10 @@ def check_instrument(value: object) -> None:
             f"each run makes its own instrument: give the class {type(value).__name__}, or a "
             f"function that returns one, not {value!r}"
         )
-    if not callable(value):
+    if not takes(value, 1):
         raise TypeError(
-            "an instrument is given as what makes it: an Instrument class, or a function that "
-            f"returns one, not {value!r}"
+            "an instrument is given as what makes it: an Instrument class, or a function of a "
+            f"RunInfo that returns one, not {value!r}"
         )
 
 
@@ -178,12 +180,18 @@ SETTINGS = frozenset(f.name for f in fields(PipelineContext))
 
 
 def merge_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both, with what is no field of the context under ``data``; the right side wins."""
+    """Return both, with what is not a field of the context under ``data``; the right side wins.
+
+    Raises:
+        TypeError: If a setting is of a wrong type, or its name is a slip for that of a field.
+        ValueError: If a setting is out of its range.
+    """
     merged: dict[str, Any] = {}
     data: dict[str, Any] = {}
     for side in (left, right):
         for name, value in side.items():
             if name not in SETTINGS:
+                _check_name(name)
                 data[name] = value
             elif name != "data":
                 merged[name] = value
@@ -195,6 +203,14 @@ def merge_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[st
         merged["data"] = data
     PipelineContext(**merged)  # refuses what is wrong here, where it was written
     return merged
+
+
+def _check_name(name: str) -> None:
+    if (right := slip(name, sorted(SETTINGS))) is not None:
+        raise TypeError(
+            f"there is no setting {name!r}: did you mean {right!r}? If it is meant as data of "
+            f"your own, write data={{{name!r}: ...}}"
+        )
 
 
 current_context: ContextVar[PipelineContext | None] = ContextVar("conveyor_context", default=None)

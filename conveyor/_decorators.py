@@ -25,7 +25,7 @@ from typing import (
 )
 
 from ._errors import ErrorHandler, HandlerFunction
-from ._pipeline import Pipeline, Task
+from ._pipeline import Decorator, Task
 from ._spec import (
     BatchSpec,
     ExecutorName,
@@ -33,8 +33,7 @@ from ._spec import (
     OnError,
     RetryOn,
     SingleSpec,
-    make_spec,
-    option_names,
+    check_options,
 )
 
 T = TypeVar("T")
@@ -447,6 +446,7 @@ def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
             is decorated is no function.
         ValueError: If an option is out of its range.
     """
+    check_options(BatchSpec, options)
     if misplaced or "max_size" not in options:
         raise TypeError(
             "batch_task takes options by name, and max_size at least: "
@@ -459,17 +459,9 @@ def batch_task(*misplaced: Never, **options: Unpack[BatchOptions]) -> _Batching:
 def _decorate(
     kind: type[SingleSpec] | type[BatchSpec], func: Any, options: Mapping[str, object]
 ) -> Any:
-    known = option_names(kind)
-    for name in options:
-        if name not in known:
-            raise TypeError(f"unknown option {name!r}; the options are {', '.join(known)}")
-
-    def make(func: Any) -> Task[Any, Any, Any]:
-        if isinstance(func, Pipeline):
-            raise TypeError(f"a task is made of a function, and {func!r} is one already")
-        return Task(make_spec(kind, func, options))
-
-    return make if func is None else make(func)
+    check_options(kind, options)
+    decorator = Decorator(kind, options)
+    return decorator if func is None else decorator(func)
 
 
 def resource(

@@ -24,6 +24,7 @@ from typing import (
     get_type_hints,
 )
 
+from ._awaiting import makes_awaitables
 from ._fits import Answer, Unknown, every, fits, full_title, members, plain, title, view
 from ._spec import BatchSpec, SingleSpec, Spec
 
@@ -164,19 +165,6 @@ def kind_of(func: Callable[..., Any]) -> Kind:
     return "async" if inspect.iscoroutinefunction(core) else "sync"
 
 
-def misfit(spec: Spec) -> str | None:
-    """Return why the function cannot be called as the task calls it, if that is certain."""
-    try:
-        signature = inspect.signature(spec.func, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return None  # of functions that are not written in Python it may not be known
-    try:
-        signature.bind(object(), *spec.args, **spec.kwargs)
-    except TypeError as error:
-        return str(error)
-    return None
-
-
 def wrong_batch(spec: Spec) -> str | None:
     """Return the type of a batch function's parameter if a list cannot be given to it."""
     if not isinstance(spec, BatchSpec):
@@ -304,9 +292,9 @@ class _Returned:
         origin = getattr(base, "__origin__", base)
         if not isinstance(origin, type):
             yield (member,)
-        elif _is(origin, abc.Awaitable) and self._awaited:
+        elif _is_awaitable(origin) and self._awaited:
             yield (member, Any)  # it is awaited too, and type checkers do not know
-        elif _is(origin, abc.Awaitable):
+        elif _is_awaitable(origin):
             inner = view(base, abc.Awaitable)
             if inner is None:
                 self.why = f"returns {title(member)}, which does not say what it gives"
@@ -377,6 +365,13 @@ def _values(annotation: Any) -> Any:
 def _is(origin: type, base: Any) -> bool:
     try:
         return issubclass(origin, base)
+    except TypeError:
+        return False
+
+
+def _is_awaitable(origin: type) -> bool:
+    try:
+        return makes_awaitables(origin)
     except TypeError:
         return False
 

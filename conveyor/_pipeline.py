@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import wraps
 from types import GenericAlias, MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Self, TypeVar, overload
 
-from ._context import ExecutionMode, PipelineContext, merge_settings
-from ._spec import Spec, name_of
+from ._awaiting import NotAwaitable
+from ._context import SETTINGS, ExecutionMode, PipelineContext, merge_settings
+from ._spec import BatchSpec, SingleSpec, Spec, make_spec, name_of
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
@@ -36,7 +38,31 @@ F = TypeVar("F")
 G = TypeVar("G")
 
 
-class Pipeline(Generic[In, Out, Item]):
+def _with_data_alone(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Make `Pipeline.__call__` explain itself where it is not called with just the data.
+
+    A task is easily taken for the function that it was made of.
+    """
+
+    @wraps(call)
+    def checked(self: Pipeline[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs:
+            return call(self, args[0])
+        if not args and kwargs.keys() == {"data"}:
+            return call(self, kwargs["data"])
+        name, hint = "pipeline", ""
+        if isinstance(self, Task):
+            name = self.spec.written
+            hint = (
+                f": to call the function of the task itself, write {name}.func(...), and to give "
+                f"it side inputs, {name}.with_inputs(...)(data)"
+            )
+        raise TypeError(f"{self!r} is called with its data alone, as in {name}(data){hint}")
+
+    return checked
+
+
+class Pipeline(NotAwaitable, Generic[In, Out, Item]):
     """An immutable sequence of tasks: ``a | b | c``, or ``Pipeline(a, b, c)``.
 
     It holds no state of a run: it can be called again and again, also at the same time.
@@ -137,7 +163,10 @@ class Pipeline(Generic[In, Out, Item]):
     if not TYPE_CHECKING:
 
         def __ror__(self, other):
-            raise TypeError(f"a pipeline begins with a task, not with {_describe(other)}")
+            kind = type(other)
+            data = kind is not str and (hasattr(kind, "__iter__") or hasattr(kind, "__aiter__"))
+            hint = ": if that is its data, write pipeline(data)" if data else ""
+            raise TypeError(f"a pipeline begins with a task, not with {_describe(other)}{hint}")
 
     def __call__(self, data: Iterable[In] | AsyncIterable[In]) -> Stream[Out]:
         """Return a stream: one run over `data`, in the pipeline's execution mode.
@@ -147,7 +176,8 @@ class Pipeline(Generic[In, Out, Item]):
                 read yet. A generator or an async iterator belongs to the run, which closes it.
 
         Raises:
-            TypeError: If `data` is a string or no iterable.
+            TypeError: If `data` is a string or no iterable, or if the function of a task cannot be
+                called with an item and its side inputs, where that is certain.
         """
         return self._stream(data, self._settings)
 
@@ -215,7 +245,9 @@ class Pipeline(Generic[In, Out, Item]):
         settings = dict(self._settings)
         if mode is not None:
             settings["execution_mode"] = ExecutionMode.parse(mode)
-        return self._stream(data, settings)
+        stream: Any = self._stream(data, settings)
+        stream._give_on()
+        return stream  # type: ignore[no-any-return]  # a stream of this pipeline's results
 
     def with_execution_mode(self, mode: ExecutionMode | str) -> Pipeline[In, Out, Item]:
         """Return a pipeline with this mode: ``"ordered"`` or ``"as_completed"``.
@@ -226,15 +258,32 @@ class Pipeline(Generic[In, Out, Item]):
         """
         return self.with_context(execution_mode=ExecutionMode.parse(mode))
 
-    def with_context(self, **settings: Any) -> Pipeline[In, Out, Item]:
+    def with_context(
+        self, context: PipelineContext | None = None, /, **settings: Any
+    ) -> Pipeline[In, Out, Item]:
         """Return a pipeline with these settings: fields of `PipelineContext`.
 
-        Any other name goes into the context's ``data``.
+        Any other name goes into the context's ``data``, unless it is nearly the name of a field:
+        ``bufer_size`` is refused, with the right name. ``data={...}`` takes any key.
+
+        Args:
+            context: A whole context, whose fields are all taken. `settings` are put on top.
+                ``None`` (the default) means that there is none.
+            settings: Single fields and entries of ``data``.
 
         Raises:
-            TypeError: If a setting is of a wrong type.
+            TypeError: If `context` is something else, a setting is of a wrong type, or its name is
+                nearly that of a field.
             ValueError: If a setting is out of its range.
         """
+        if context is not None:
+            if not isinstance(context, PipelineContext):
+                raise TypeError(
+                    "with_context takes a PipelineContext, or settings by name as in "
+                    f"with_context(buffer_size=10), not {context!r}"
+                )
+            fields = {name: getattr(context, name) for name in SETTINGS}
+            settings = merge_settings(fields, settings)
         pipeline: Pipeline[In, Out, Item] = Pipeline(self)
         pipeline._settings = MappingProxyType(merge_settings(self._settings, settings))
         return pipeline
@@ -259,6 +308,40 @@ class Pipeline(Generic[In, Out, Item]):
 
         shown = pipeline([task.spec for task in self.stages])
         return {"text/plain": repr(self), "text/html": shown}
+
+    # Misuse. Type checkers see none of these, and object by themselves.
+
+    def _instead_of_await(self) -> str:
+        return f"{self!r} is not awaited: write `await pipeline(data).collect()`"
+
+    if not TYPE_CHECKING:
+        __call__ = _with_data_alone(__call__)
+
+        def __aiter__(self):
+            raise TypeError(
+                f"{self!r} has no results until it is given data: "
+                "write `async for result in pipeline(data)`"
+            )
+
+        def __enter__(self):
+            raise TypeError(
+                f"{self!r} is not a context manager, its streams are: "
+                "write `async with pipeline(data) as stream`"
+            )
+
+        __aenter__ = __enter__
+
+        def __exit__(self, *exc_info):
+            """Python looks for it before it enters."""
+
+        __aexit__ = __exit__
+
+        def __getattr__(self, name):
+            instead = ""
+            if name in ("aclose", "collect", "drain", "statistics", "stop"):
+                instead = f": its streams have it, as in pipeline(data).{name}()"
+            message = f"{type(self).__name__!r} object has no attribute {name!r}{instead}"
+            raise AttributeError(message, name=name, obj=self)
 
     def _stream(self, data: Any, settings: Mapping[str, Any]) -> Stream[Out]:
         if isinstance(data, Pipeline):
@@ -308,8 +391,15 @@ class Task(Pipeline[TaskIn, TaskOut, TaskItem]):
 
         Each run resolves them anew before its first item: an awaitable is awaited, what
         `resource` made is entered (and left at the run's end), a stream gives its first
-        result. Everything else is passed on as it is.
+        result. Everything else is passed on as it is, and so is what can be awaited but is an
+        async context manager as well, as an open connection of aiosqlite or SQLAlchemy.
+
+        Inputs that the function does not take, and those that are missing, are found out when a
+        pipeline is called.
         """
+        for value in (*args, *kwargs.values()):
+            if hasattr(type(value), "_as_side_input"):
+                value._give_on()
         return type(self)(replace(self.spec, args=args, kwargs=MappingProxyType(kwargs)))
 
     def with_options(self, **options: Any) -> Self:
@@ -354,8 +444,38 @@ if TYPE_CHECKING:
         def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
 
+class Decorator:
+    """What ``single_task(...)`` and ``batch_task(...)`` return: it makes tasks of functions."""
+
+    __slots__ = ("_kind", "_options")
+
+    def __init__(
+        self, kind: type[SingleSpec] | type[BatchSpec], options: Mapping[str, Any]
+    ) -> None:
+        self._kind = kind
+        self._options = options
+
+    def __call__(self, func: Callable[..., Any], /) -> Task[Any, Any, Any]:
+        if isinstance(func, Pipeline):
+            raise TypeError(f"a task is made of a function, and {func!r} is one already")
+        return Task(make_spec(self._kind, func, self._options))
+
+    def __repr__(self) -> str:
+        name = "batch_task" if self._kind is BatchSpec else "single_task"
+        return f"<decorator {name}({', '.join(f'{option}=...' for option in self._options)})>"
+
+
 def _describe(thing: object) -> str:
-    if callable(thing) and not isinstance(thing, type):
+    if isinstance(thing, Decorator):
+        return f"{thing!r}: it makes a task of a function, as in decorator(function)"
+    if hasattr(type(thing), "_as_side_input"):
+        return f"{thing!r}: join the pipelines, and give the whole its data, as in (a | b)(data)"
+    if callable(thing):
         name = name_of(thing)
-        return f"the function {name!r}: decorate it with @single_task or @batch_task"
-    return f"{thing!r} of type {type(thing).__name__}"
+        if name in ("single_task", "batch_task"):
+            return f"the decorator {name!r} itself: put it above a function"
+        kind = "class" if isinstance(thing, type) else "function"
+        return f"the {kind} {name!r}: decorate it with @single_task or @batch_task"
+    text = repr(thing)
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{text} of type {type(thing).__name__}"

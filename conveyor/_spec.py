@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ._context import check_count, check_max_failures
+from ._arguments import misfit, takes
+from ._context import SETTINGS, check_count, check_max_failures
 from ._errors import ErrorHandler, HandlerFunction
+from ._names import closest, slip
 
 OnError: TypeAlias = Literal["fail", "skip_item", "emit_failure"]
 OnBatchError: TypeAlias = Literal["fail", "skip_item", "skip_batch", "emit_failure"]
@@ -64,7 +66,7 @@ def _check_retry_on(value: object) -> None:
                     f"retry_on must name kinds of Exception, not {kind!r}: "
                     "cancellation and exits are never retried"
                 )
-        elif isinstance(value, tuple) or not callable(kind):
+        elif isinstance(value, tuple) or not takes(kind, 1):
             raise TypeError(
                 "retry_on must be an exception type, a tuple of them, "
                 f"or a function of the exception, not {value!r}"
@@ -116,10 +118,15 @@ def _check_max_weight(value: object) -> None:
 def _check_item_function(name: str, value: object) -> None:
     if value is None:
         return
-    if not callable(value):
+    if not takes(value, 1):
         raise TypeError(f"{name} must be a function of the item, or None, not {value!r}")
     if inspect.iscoroutinefunction(value):
         raise TypeError(f"{name} must be a plain function of the item, not an async one: {value!r}")
+
+
+def _is_handler(value: object) -> bool:
+    decide = value.handle_error if isinstance(value, ErrorHandler) else value
+    return not isinstance(value, type) and takes(decide, 4)
 
 
 def _check_rate(spec: Spec) -> None:
@@ -141,9 +148,11 @@ def _check_rate(spec: Spec) -> None:
             raise TypeError(f"{name} must be a plain function of the {what}, not {value!r}")
     if cost is not None and not callable(cost):
         check_amount("cost, if it is no function,", cost)
+    elif cost is not None and not takes(cost, 1):
+        raise TypeError(f"cost must be a number or a function of the item, not {cost!r}")
     if settle is None:
         return
-    if not callable(settle):
+    if not takes(settle, 2):
         raise TypeError(
             f"settle must be a function of the item and the result, or None, not {settle!r}"
         )
@@ -165,7 +174,12 @@ def name_of(func: Callable[..., Any]) -> str:
 # What a dataclass would bring that is not needed is left out: it takes time at every import.
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False, init=False)
 class Spec:
-    """What the two kinds of task have in common."""
+    """What the two kinds of task have in common.
+
+    Attributes:
+        misfit: Why the function cannot be called with what it will get, where that is certain.
+            It is no error yet: side inputs may follow, and a method is still to be bound.
+    """
 
     func: Callable[..., Any]
     on_error: str = "fail"
@@ -187,6 +201,7 @@ class Spec:
     settle: Callable[[Any, Any], float] | None = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    misfit: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         # A class method can be called once the task has been looked up in its class.
@@ -200,9 +215,7 @@ class Spec:
         _check_retry_on(self.retry_on)
         check_seconds("timeout", self.timeout, zero=False, none=True)
         handler = self.error_handler
-        if isinstance(handler, type) or not (
-            handler is None or callable(handler) or isinstance(handler, ErrorHandler)
-        ):
+        if handler is not None and not _is_handler(handler):
             raise TypeError(
                 "error_handler must be an ErrorHandler instance or a function "
                 f"(error, item, task_name, attempt) -> (carry_on, value), not {handler!r}"
@@ -224,10 +237,25 @@ class Spec:
                 f"and not for executor={self.executor!r}"
             )
         _check_rate(self)
+        # Found out here, once: to call a pipeline is to be quick.
+        object.__setattr__(self, "misfit", misfit(self.func, self.args, self.kwargs))
 
     @property
     def name(self) -> str:
         return name_of(self.func) if self.task_name is None else self.task_name
+
+    @property
+    def written(self) -> str:
+        """What the task is called in a line of code, as far as its function tells."""
+        name = name_of(self.func)
+        return name if name.isidentifier() else "task"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling the function is sure to give a coroutine."""
+        func: Any = self.func
+        call = getattr(type(func), "__call__", None)  # noqa: B004 - an object's, not whether there is one
+        return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(call)
 
     @property
     def limit(self) -> float:
@@ -240,11 +268,23 @@ class Spec:
 
     def with_options(self, options: Mapping[str, Any]) -> Spec:
         """Return a copy with these options, checked."""
-        known = option_names(type(self))
-        for name in options:
-            if name not in known:
-                raise TypeError(f"unknown option {name!r}; the options are {', '.join(known)}")
+        check_options(type(self), options)
         return replace(self, **options)
+
+    def check_call(self) -> None:
+        """Refuse a function that cannot be called with what it will get.
+
+        Raises:
+            TypeError: If that is certain.
+        """
+        if self.misfit is not None:
+            raise TypeError(f"task {self.name!r} cannot be called with {self.gets}: {self.misfit}")
+
+    @property
+    def gets(self) -> str:
+        """What the function is called with, in words."""
+        what = "a batch" if isinstance(self, BatchSpec) else "an item"
+        return f"{what} and its side inputs" if self.args or self.kwargs else what
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -261,7 +301,7 @@ class SingleSpec(Spec):
         choices = ("fail", "skip_item", "emit_failure")
         _check_choice("on_error", self.on_error, choices, hint)
         _check_bool("spread", self.spread, none=True)
-        if self.key is not None and not callable(self.key):
+        if self.key is not None and not takes(self.key, 1):
             raise TypeError(f"key must be a function of the item, or None, not {self.key!r}")
         if inspect.iscoroutinefunction(self.key):
             raise TypeError(f"key must be a plain function of the item, not {self.key!r}")
@@ -330,7 +370,59 @@ class BatchSpec(Spec):
 
 def option_names(kind: type[Spec]) -> tuple[str, ...]:
     """Return the options that a decorator of this kind takes."""
-    return tuple(f.name for f in fields(kind) if f.name not in ("func", "args", "kwargs"))
+    names = (f.name for f in fields(kind) if f.init)
+    return tuple(name for name in names if name not in ("func", "args", "kwargs"))
+
+
+# What other libraries call them.
+_SYNONYMS = {
+    "attempts": "retry_attempts",
+    "max_attempts": "retry_attempts",
+    "max_retries": "retry_attempts",
+    "retries": "retry_attempts",
+    "tries": "retry_attempts",
+    "backoff": "retry_delay",
+    "max_delay": "retry_max_delay",
+    "concurrency": "concurrency_limit",
+    "max_concurrency": "concurrency_limit",
+    "max_workers": "concurrency_limit",
+    "workers": "concurrency_limit",
+    "name": "task_name",
+    "on_exception": "on_error",
+    "rate": "rate_limit",
+    "batch_size": "max_size",
+    "size": "max_size",
+    "batch_timeout": "max_wait",
+    "linger": "max_wait",
+    "group_by": "by",
+}
+
+
+def check_options(kind: type[Spec], options: Iterable[str]) -> None:
+    """Refuse options that tasks of this kind do not have.
+
+    Raises:
+        TypeError: If there is one, with what may be meant.
+    """
+    known = option_names(kind)
+    for name in options:
+        if name not in known:
+            hint = _instead(name, kind, known)
+            raise TypeError(f"unknown option {name!r}{hint} The options are {', '.join(known)}.")
+
+
+def _instead(name: str, kind: type[Spec], known: tuple[str, ...]) -> str:
+    other = SingleSpec if issubclass(kind, BatchSpec) else BatchSpec
+    if name in option_names(other):
+        return f": that is for {'single' if other is SingleSpec else 'batch'} tasks."
+    if name in ("args", "kwargs", "inputs"):
+        return ": side inputs are given with task.with_inputs(...)."
+    if name in SETTINGS:
+        return f": that is for the whole run, as in pipeline.with_context({name}=...)."
+    right = slip(name, known) or _SYNONYMS.get(name)
+    if right not in known:
+        right = closest(name, known)
+    return "." if right is None else f": did you mean {right!r}?"
 
 
 def make_spec(

@@ -9,6 +9,7 @@ from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
+from warnings import warn
 
 from anyio import (
     BusyResourceError,
@@ -20,6 +21,7 @@ from anyio import (
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from ._awaiting import NotAwaitable
 from ._context import PipelineContext, check_instrument
 from ._engine import host
 from ._engine.block import leave
@@ -45,7 +47,7 @@ class _State(Enum):
 
 
 @final
-class Stream(Generic[Out]):
+class Stream(NotAwaitable, Generic[Out]):
     """One run of a pipeline over one input. Made by calling a pipeline, consumed once.
 
     ``async for result in stream`` reads it. So iterated, the run lives in the background, and
@@ -54,6 +56,9 @@ class Stream(Generic[Out]):
     block instead: when the block is left, nothing of the run is left.
 
     Nothing is read from the input before the first result is asked for or the block is entered.
+    A stream that is dropped without having been read warns with a `RuntimeWarning`, as a coroutine
+    does that was never awaited. To have been closed, stopped or aborted will do, and so will to
+    have been given on, as the data or a side input of another.
     """
 
     __module__ = "conveyor"
@@ -71,11 +76,17 @@ class Stream(Generic[Out]):
         "_specs",
         "_state",
         "_turn",
+        "_unread",
     )
 
     def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
         self._state = _State.NEW
-        check_source(data)
+        self._unread = False  # while it is being made
+        check_source(data, specs)
+        if isinstance(data, Stream):
+            data._give_on()
+        for spec in specs:
+            spec.check_call()
         self._specs = specs
         self._data = data
         self._context = context
@@ -87,6 +98,7 @@ class Stream(Generic[Out]):
         # The run's, while results may be taken without a look at the state; else None.
         self._results: Link | None = None
         self._turn: Turn | None = None
+        self._unread = True  # nobody has used it yet, or has it for later use
 
     def __repr__(self) -> str:
         names = " | ".join(spec.name for spec in self._specs)
@@ -102,6 +114,7 @@ class Stream(Generic[Out]):
         """
         if self._state is _State.OVER:
             raise StreamConsumedError
+        self._unread = False
         return self
 
     async def __anext__(self) -> Out:
@@ -189,6 +202,7 @@ class Stream(Generic[Out]):
         return run
 
     def _make_run(self) -> Run:
+        self._unread = False
         host.require_loop()
         self._run = run = Run(self._specs, self._data, self._context)
         self._data = None
@@ -249,6 +263,7 @@ class Stream(Generic[Out]):
             ValueError: If it is below 0.
         """
         check_seconds("timeout", timeout, zero=True, none=True)
+        self._unread = False
         if self._run is not None:
             self._run.stop(timeout)
         else:
@@ -270,6 +285,7 @@ class Stream(Generic[Out]):
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"abort takes an exception object, not {error!r}")
+        self._unread = False
         if self._state is _State.OVER:
             return
         self._results = None
@@ -287,7 +303,7 @@ class Stream(Generic[Out]):
         await checkpoint()
 
     async def _end(self) -> None:
-        self._state, self._results = _State.OVER, None
+        self._state, self._results, self._unread = _State.OVER, None, False
         run = self._run
         if run is None:
             self._data = None
@@ -299,8 +315,20 @@ class Stream(Generic[Out]):
             run.log.lost(run.error)
             run.error = None
 
-    def __del__(self) -> None:
-        if self._state is _State.BACKGROUND:
+    def _give_on(self) -> None:
+        """Note that somebody else has it now, and reads it or not."""
+        self._unread = False
+
+    def __del__(self, _warn: Any = warn) -> None:  # names may be gone when the interpreter exits
+        if self._unread:
+            _warn(
+                f"{self!r} was never read: write `async for result in stream`, or `await "
+                "stream.collect()`; or close it with `await stream.aclose()`",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+        elif self._state is _State.BACKGROUND:
             self._cancel_soon()
 
     async def __aenter__(self) -> Stream[Out]:
@@ -404,7 +432,24 @@ class Stream(Generic[Out]):
         shown = stream(self._specs, self._state.value, self.statistics())
         return {"text/plain": repr(self), "text/html": shown}
 
+    # Misuse. Type checkers see none of these, and object by themselves.
+
+    def _instead_of_await(self) -> str:
+        self._unread = False  # it is said already
+        return (
+            "a stream is read, not awaited: `async for result in pipeline(data)`, or "
+            "`await pipeline(data).collect()` for a list of all results"
+        )
+
     if not TYPE_CHECKING:
 
         def __iter__(self):
+            self._unread = False
             raise TypeError("a stream is read with `async for`, not with `for`")
+
+        def __enter__(self):
+            self._unread = False
+            raise TypeError("a stream is entered with `async with`, not with `with`")
+
+        def __exit__(self, *exc_info):
+            """Python looks for it before it enters."""

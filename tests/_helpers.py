@@ -51,6 +51,12 @@ async def timed(stream: AsyncIterable[Any]) -> list[tuple[float, Any]]:
     return [(anyio.current_time(), result) async for result in stream]
 
 
+def unread(stream: Stream[Any]) -> Stream[Any]:
+    """Return a stream that is not going to be read: dropped, it would warn."""
+    stream.stop()
+    return stream
+
+
 async def results_and_error(stream: Stream[Any]) -> tuple[list[Any], BaseException]:
     """Return the results before the error in which the stream has to end, and the error."""
     results: list[Any] = []

@@ -182,6 +182,10 @@ def weigh(item: int) -> int:
     return item
 
 
+def decide(error: Exception, item: object, task_name: str, attempt: int) -> tuple[bool, None]:
+    return True, None
+
+
 @single_task(executor="process")
 def heavy(item: int) -> int:
     return item
@@ -204,7 +208,7 @@ def heavy(item: int) -> int:
         ({"rate_limit": RateLimit(90, per=60)}, ("90 calls per 60 s",)),
         ({"rate_limit": RateLimit(90, per=60), "cost": weigh}, ("90 of its costs per 60 s",)),
         ({"error_handler": LoggingErrorHandler()}, ("errors handled by LoggingErrorHandler",)),
-        ({"error_handler": weigh}, ("errors handled by weigh",)),
+        ({"error_handler": decide}, ("errors handled by decide",)),
         ({"spread": True}, ("spread=True",)),
         ({"spread": False}, ("spread=False",)),
     ],
@@ -298,26 +302,40 @@ def test_a_function_that_cannot_be_called() -> None:
     def lost(items: list[int], db: str) -> int: ...
 
     assert problems(single_task(two)) == (
-        "two cannot be called with an item: missing a required argument: 'other'",
+        (
+            "two cannot be called with an item: two(item, other) needs 'other' as well; give it "
+            "with two.with_inputs(other=...)"
+        ),
     )
     assert problems(single_task(two).with_inputs(1)) == ()
     assert problems(single_task(two).with_inputs(1, 2)) == (
-        "two cannot be called with an item and its side inputs: too many positional arguments",
+        (
+            "two cannot be called with an item and its side inputs: two(item, other) takes 2 "
+            "arguments by place, and would get 3: the item and 2 from with_inputs"
+        ),
     )
     assert problems(lost) == (
-        "lost cannot be called with a batch: missing a required argument: 'db'",
+        (
+            "lost cannot be called with a batch: lost(items, db) needs 'db' as well; give it "
+            "with lost.with_inputs(db=...)"
+        ),
     )
     assert problems(Scale.apply) == (
-        "apply cannot be called with an item: missing a required argument: 'item'",
+        (
+            "apply cannot be called with an item: apply(self, item) is a method; take the task "
+            "from an instance, as in Scale(...).apply"
+        ),
     )
     assert problems(Scale(2).apply) == ()
 
 
-async def test_and_a_run_says_the_same() -> None:
+def test_and_a_pipeline_that_is_called_says_the_same() -> None:
     def two(item: int, other: int) -> int: ...
 
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'other'"):
-        await single_task(two)([1]).collect()
+    task = single_task(two)
+    with pytest.raises(TypeError, match="task 'two' cannot be called") as caught:
+        task([1])
+    assert str(caught.value).replace("task 'two'", "two") == problems(task)[0]
 
 
 def test_a_batch_function_that_takes_no_list() -> None:
@@ -347,8 +365,14 @@ def test_the_problems_of_all_tasks_are_said() -> None:
 
     assert problems(single_task(two), single_task(three)) == (
         "two gives int, and three takes str",
-        "two cannot be called with an item: missing a required argument: 'other'",
-        "three cannot be called with an item: missing a required argument: 'other'",
+        (
+            "two cannot be called with an item: two(item, other) needs 'other' as well; give it "
+            "with two.with_inputs(other=...)"
+        ),
+        (
+            "three cannot be called with an item: three(item, other, more) needs 'other' and "
+            "'more' as well; give it with three.with_inputs(other=..., more=...)"
+        ),
     )
 
 

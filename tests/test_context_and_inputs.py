@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -203,6 +203,104 @@ async def test_another_async_iterator_comes_as_it_is() -> None:
     assert await paired.with_inputs(other)(range(3)).collect() == [(0, 10), (1, 11), (2, 12)]
     assert await anext(other) == 13  # it is the caller's
     await other.aclose()
+
+
+class Connection:
+    """Can be awaited, to open it once, and is an async context manager, as those of aiosqlite."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    def __await__(self) -> Generator[Any, Any, Connection]:
+        self.opened += 1
+        if self.opened > 1:
+            raise RuntimeError("threads can only be started once")
+        yield from checkpoint().__await__()
+        return self
+
+    async def __aenter__(self) -> Connection:
+        return await self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close it."""
+
+
+class Request(Connection, Coroutine[Any, Any, Any]):
+    """Is a coroutine as well, as the requests of aiohttp are."""
+
+    def send(self, value: Any) -> Any:
+        raise NotImplementedError
+
+    def throw(self, *error: Any) -> Any:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing has begun."""
+
+
+async def test_an_open_connection_comes_as_it_is() -> None:
+    async with Connection() as connection:
+        pipeline = joined.with_inputs(connection, key=connection) | joined.with_inputs(connection)
+        for _ in range(2):
+            assert await pipeline([1]).collect() == [((1, connection, connection), connection)]
+    assert connection.opened == 1
+    # One that is opened for a run is made by a resource.
+    ((_, entered),) = await joined.with_inputs(resource(Connection))([1]).collect()
+    assert isinstance(entered, Connection)
+    assert entered.opened == 1
+
+
+async def test_what_is_a_coroutine_too_is_awaited() -> None:
+    request = Request()
+    assert await joined.with_inputs(request)([1]).collect() == [(1, request)]
+    assert request.opened == 1
+
+
+@in_both_modes
+@pytest.mark.parametrize("options", [{}, {"retry_attempts": 2}, {"timeout": 60}], ids=str)
+async def test_a_connection_that_an_async_function_returns_is_not_awaited_again(
+    mode: str, options: dict[str, Any]
+) -> None:
+    @single_task(**options)
+    async def connect(item: int) -> Connection:
+        return await Connection()
+
+    class Connecting:
+        async def __call__(self, item: int) -> Connection:
+            return await Connection()
+
+    @batch_task(max_size=1, **options)
+    async def connect_many(items: list[int]) -> Connection:
+        return await Connection()
+
+    for task in (connect, single_task(**options)(Connecting()), connect_many):
+        (got,) = await task.with_execution_mode(mode)([1]).collect()
+        assert isinstance(got, Connection)
+        assert got.opened == 1
+
+    # What a plain function returns has not been awaited yet.
+    task = single_task(**options)(lambda item: Connection())
+    (got,) = await task.with_execution_mode(mode)([1]).collect()
+    assert got.opened == 1
+
+
+async def test_a_pipeline_comes_as_it_is_as_an_input_and_as_a_result() -> None:
+    @single_task
+    async def inner(item: int, pipeline: Pipeline[int, int]) -> list[int]:
+        return await pipeline([item, item]).collect()
+
+    for pipeline in (passing, passing | passing):
+        assert await inner.with_inputs(pipeline)([1, 2]).collect() == [[1, 1], [2, 2]]
+        for options in ({}, {"retry_attempts": 2}, {"timeout": 60}):
+            give = single_task(**options)(lambda item, pipeline=pipeline: pipeline)
+            assert await give([1]).collect() == [pipeline]
+
+
+async def test_a_stream_may_be_a_result() -> None:
+    for options in ({}, {"retry_attempts": 2}, {"timeout": 60}):
+        give = single_task(**options)(lambda item: passing([item, item]))
+        read = single_task(lambda stream: stream.collect())
+        assert await (give | read)([1, 2]).collect() == [[1, 1], [2, 2]]
 
 
 # --- resources

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NewType, NoReturn, Protocol, TypeVar, ove
 import pytest
 
 from conveyor import Task, batch_task, single_task
-from conveyor._edges import edge, edges, entering, kind_of, leaving, misfit, wrong_batch
+from conveyor._edges import edge, edges, entering, kind_of, leaving, wrong_batch
 from conveyor._fits import Unknown
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ def cached(item: Page) -> Row: ...
 def test_every_kind_of_function_says_what_it_takes_and_gives(task: Task[Any, Any, Any]) -> None:
     assert entering(task.spec).words == "Page"
     assert leaving(task.spec, last=True).words == "Row"
-    assert misfit(task.spec) is None
+    assert task.spec.misfit is None
 
 
 def test_a_class_gives_its_instances() -> None:
@@ -474,33 +474,3 @@ def test_of_what_is_overloaded_no_mismatch_is_said() -> None:
 
     assert verdict(single_task(either), single_task(taking(str))) is None
     assert verdict(single_task(either), single_task(taking(object))) is True
-
-
-# --- how a function is called
-
-
-def two(item: int, other: int) -> int: ...
-
-
-@pytest.mark.parametrize(
-    ("task", "why"),
-    [
-        (single_task(two), "missing a required argument: 'other'"),
-        (single_task(two).with_inputs(1), None),
-        (single_task(two).with_inputs(other=1), None),
-        (single_task(two).with_inputs(1, 2), "too many positional arguments"),
-        (single_task(two).with_inputs(more=1), "missing a required argument: 'other'"),
-        (single_task(plain).with_inputs(other=1), "got an unexpected keyword argument 'other'"),
-        (single_task(none), "too many positional arguments"),
-        (single_task(no_item), "too many positional arguments"),
-        (Shop.method, "missing a required argument: 'item'"),
-        (single_task(int), None),
-        (single_task(len), None),
-        # What is wrapped takes anything, and it is the decorator that fills in the rest.
-        (single_task(functools.wraps(two)(lambda *args: two(*args, 1))), None),
-    ],
-)
-def test_a_function_that_cannot_be_called_is_found(
-    task: Task[Any, Any, Any], why: str | None
-) -> None:
-    assert misfit(task.spec) == why

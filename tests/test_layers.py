@@ -11,8 +11,8 @@ import pytest
 
 # From the bottom up. A module imports from lower rows only, never from its own.
 LAYERS = [
-    ["_report", "_fits", "_instrument", "_files"],
-    ["_events", "_report.words", "_report.progress"],
+    ["_report", "_fits", "_instrument", "_files", "_names", "_awaiting"],
+    ["_arguments", "_events", "_report.words", "_report.progress"],
     ["_report.bottleneck"],
     ["_report.graph"],
     ["_report.table"],
@@ -68,7 +68,9 @@ LAYERS = [
 ]
 # These decide and never wait, so that they can be tested without an event loop.
 PURE = [
+    "_arguments",
     "_events",
+    "_names",
     "_cli.lineage",
     "_cli.reading",
     "_cli.writing",

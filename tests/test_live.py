@@ -27,7 +27,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.logging import RichHandler
 
-from _helpers import error_of, passing, timetable
+from _helpers import error_of, passing, timetable, unread
 from conveyor import (
     StageStatistics,
     StreamConsumedError,
@@ -528,7 +528,7 @@ async def test_a_group_that_the_body_raises_passes_as_it_is() -> None:
     own = ExceptionGroup("own", [LookupError()])
 
     async def raising() -> None:
-        async with live(passing([1]), console=terminal()):
+        async with live(unread(passing([1])), console=terminal()):
             raise own
 
     assert await error_of(raising()) is own
@@ -699,9 +699,11 @@ from conveyor import live, progress, single_task
 async def work(item):
     return item
 
+stream = work([])
+stream.stop()
 for show in live, progress:
     try:
-        show(work([]))
+        show(stream)
     except ImportError as error:
         print(error)
 """
@@ -734,11 +736,11 @@ def test_wrong_arguments(
     show: Any, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        show(**{"stream": passing([1]), **arguments})
+        show(**{"stream": unread(passing([1])), **arguments})
 
 
 def test_outside_an_event_loop() -> None:
-    block = live(passing([1]), console=terminal())
+    block = live(unread(passing([1])), console=terminal())
     with pytest.raises(RuntimeError, match="none is running here"):
         block.__aenter__().send(None)
 

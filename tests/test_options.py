@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from _helpers import error_of, in_both_modes, passing
+from _helpers import error_of, in_both_modes, passing, unread
 from conveyor import (
     ExecutionMode,
     LoggingErrorHandler,
@@ -194,6 +194,44 @@ def test_an_option_that_does_not_exist_is_refused_with_its_name(kind: str, name:
         # Those that do exist are named.
         assert "on_error, retry_attempts" in str(caught.value)
         assert ("max_size, min_size" in str(caught.value)) is (kind == "batch")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "hint"),
+    [
+        *[(kind, "retries", "did you mean 'retry_attempts'?") for kind in BOTH],
+        *[(kind, "time_out", "did you mean 'timeout'?") for kind in BOTH],
+        *[(kind, "concurency_limit", "did you mean 'concurrency_limit'?") for kind in BOTH],
+        *[(kind, "max_workers", "did you mean 'concurrency_limit'?") for kind in BOTH],
+        *[(kind, "retry_atempts", "did you mean 'retry_attempts'?") for kind in BOTH],
+        *[(kind, "on_errors", "did you mean 'on_error'?") for kind in BOTH],
+        *[(kind, "buffer_size", "pipeline.with_context(buffer_size=...).") for kind in BOTH],
+        *[(kind, "args", "task.with_inputs(...).") for kind in BOTH],
+        ("single", "max_size", "that is for batch tasks."),
+        ("single", "flush_when_idle", "that is for batch tasks."),
+        ("batch", "spread", "that is for single tasks."),
+        ("batch", "per_key", "that is for single tasks."),
+        ("batch", "batch_size", "did you mean 'max_size'?"),
+        ("single", "batch_size", "'batch_size'."),  # there is nothing like it
+        ("batch", "colour", "'colour'."),
+    ],
+)
+def test_what_may_be_meant_by_an_unknown_option_is_said(kind: str, name: str, hint: str) -> None:
+    for decorate in (
+        lambda: make(kind, {name: 1}),
+        lambda: make(kind, {}).with_options(**{name: 1}),
+    ):
+        with pytest.raises(TypeError, match="unknown option") as caught:
+            decorate()
+        said = str(caught.value).partition(" The options are ")[0]
+        assert said.startswith(f"unknown option {name!r}")
+        assert said.endswith(hint)
+        assert ("mean" in said) is ("mean" in hint)
+
+
+def test_an_unknown_option_counts_for_more_than_a_missing_one() -> None:
+    with pytest.raises(TypeError, match="did you mean 'max_size'"):
+        batch_task(batch_size=3)
 
 
 def test_bad_options_are_refused_before_there_is_a_function() -> None:
@@ -429,6 +467,71 @@ def test_a_bad_setting_is_refused_with_its_name_its_value_and_what_is_right(
         assert word in str(caught.value)
 
 
+SLIPS = {
+    "max_paralelism": "max_parallelism",  # dropped
+    "maxparallelism": "max_parallelism",
+    "instrument": "instruments",
+    "bufer_size": "buffer_size",
+    "bufffer_size": "buffer_size",  # doubled
+    "timming": "timing",
+    "dataa": "data",
+    "buffer_sise": "buffer_size",  # changed
+    "pipeline_if": "pipeline_id",
+    "max_failuers": "max_failures",  # swapped
+    "dtaa": "data",
+    "execution_modes": "execution_mode",  # a plural
+    "timings": "timing",
+    "datas": "data",
+}
+OF_THE_USER = ["date", "dat", "data_", "database", "batch_size", "tenant", "retries_left", "mode"]
+OF_THE_USER += ["buffer", "size", "max_retries", "parallelism", "time", "pipeline", "timer", "id"]
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_a_setting_that_is_nearly_right_is_refused_with_the_right_name(name: str) -> None:
+    for pipeline in (parse, parse | check):
+        with pytest.raises(TypeError, match=f"no setting {name!r}: did you mean {SLIPS[name]!r}"):
+            pipeline.with_context(**{name: 1})
+
+
+@pytest.mark.parametrize("name", OF_THE_USER)
+async def test_other_names_are_data(name: str) -> None:
+    assert (await context_of(parse.with_context(**{name: 1}))).data == {name: 1}
+
+
+async def test_an_explicit_dict_may_have_any_key() -> None:
+    data = dict.fromkeys([*SLIPS, *OF_THE_USER, "buffer_size"], 1)
+    pipeline = parse.with_context(data=data) | check.with_context(region="north")
+    assert (await context_of(pipeline)).data == {**data, "region": "north"}
+    context = PipelineContext(data=data)
+    for other in (parse.with_context(context), parse.with_context(**context.__dict__)):
+        assert (await context_of(other)).data == data
+
+
+async def test_a_context_is_taken_as_it_is() -> None:
+    context = PipelineContext("as_completed", 3, 7, "nightly", {"user": "me"}, timing=False)
+    pipeline = parse.with_context(buffer_size=5, region="north")
+    seen = await context_of(pipeline.with_context(context))
+    assert dataclasses.replace(seen, data=context.data) == context
+    assert seen.data == {"region": "north", "user": "me"}  # as it is with `**context.__dict__`
+    # What is given by name is put on top.
+    seen = await context_of(pipeline.with_context(context, buffer_size=9, user="you"))
+    assert (seen.buffer_size, seen.max_parallelism) == (9, 3)
+    assert seen.data == {"region": "north", "user": "you"}
+    assert context.data == {"user": "me"}
+    # None is what `get_current_context` gives outside of runs.
+    assert (await context_of(pipeline.with_context(None))).buffer_size == 5
+    # "context" is a name like any other.
+    assert (await context_of(parse.with_context(context=1))).data == {"context": 1}
+
+
+@pytest.mark.parametrize("thing", [{"buffer_size": 3}, 5, "ordered", PipelineContext])
+def test_with_context_takes_no_other_object(thing: Any) -> None:
+    with pytest.raises(TypeError, match=r"a PipelineContext, or settings by name") as caught:
+        parse.with_context(thing)
+    assert repr(thing) in str(caught.value)
+
+
 async def test_modes_may_be_given_as_strings_or_as_members() -> None:
     for mode in ("as_completed", ExecutionMode.AS_COMPLETED):
         assert (await context_of(parse.with_execution_mode(mode))).execution_mode == "as_completed"
@@ -576,7 +679,8 @@ def test_a_resource_is_not_made_of_a_context_manager_which_would_serve_one_run(
 
 
 async def test_a_resource_that_makes_no_context_manager_is_named() -> None:
-    error = await error_of(parse.with_inputs(resource(async_numbers))([1]).collect())
+    task = single_task(lambda item, numbers: item).with_inputs(resource(async_numbers))
+    error = await error_of(task([1]).collect())
     assert isinstance(error, TypeError)
     assert "async_numbers" in str(error)
     assert "asynccontextmanager" in str(error)
@@ -619,7 +723,7 @@ def test_there_are_many_ways_to_say_the_same_pipeline() -> None:
 def test_the_repr_of_a_task_tells_its_name_and_that_of_a_pipeline_its_tasks() -> None:
     assert "parse" in repr(parse)
     assert "parse | check | store" in repr(parse | check | store)
-    assert "parse | store" in repr((parse | store)([1]))
+    assert "parse | store" in repr(unread((parse | store)([1])))
     assert repr(single_task(function)).count("function") == 1
 
 
@@ -697,7 +801,7 @@ async def test_with_context_returns_another_pipeline_and_leaves_this_one_alone()
 async def test_with_execution_mode_and_as_completed_leave_the_pipeline_alone() -> None:
     for pipeline in (parse, parse | check):
         fast = pipeline.with_execution_mode("as_completed")
-        pipeline.as_completed([1])
+        unread(pipeline.as_completed([1]))
         assert (await context_of(fast)).execution_mode == "as_completed"
         assert (await context_of(pipeline)).execution_mode == "ordered"
 

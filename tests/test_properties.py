@@ -482,6 +482,8 @@ async def test_left_early_it_gives_a_beginning_and_leaves_nothing(
         assert len(results) < taken  # it came to its end before
     except Bad:
         pass
+    if taken == 0 and ending == "break":
+        stream.stop()  # a stream that nobody has read warns
     if not as_completed and ending != "stop":
         assert plain(results) == plain(expected[: len(results)])
 

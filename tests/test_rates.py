@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _helpers import all_blocked, error_of, in_both_modes, passing, results_and_error, timed
+from _helpers import all_blocked, error_of, in_both_modes, passing, results_and_error, timed, unread
 from _virtual import VirtualTimeLoop
 from conveyor import (
     Failure,
@@ -1111,7 +1111,7 @@ async def test_who_waits_is_counted() -> None:
         assert (counts.running, counts.throttled) == (3, 2)
         assert limit.statistics().waiting == 2
     assert limit.statistics().waiting == 0
-    assert passing([]).statistics().stages[0].throttled == 0
+    assert unread(passing([])).statistics().stages[0].throttled == 0
 
 
 @in_both_modes
@@ -1218,7 +1218,7 @@ def test_bad_options_are_refused(
 
 def test_settle_is_refused_for_generator_functions() -> None:
     with pytest.raises(TypeError, match="'generator' is a generator function"):
-        single_task(rate_limit=LIMIT, settle=function)(generator)
+        single_task(rate_limit=LIMIT, settle=lambda item, result: 1)(generator)
 
 
 def test_a_limit_cannot_be_taken_away_from_what_needs_it() -> None:

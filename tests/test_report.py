@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from _helpers import passing
+from _helpers import passing, unread
 from _virtual import VirtualTimeLoop
 from conveyor import (
     LatencyStatistics,
@@ -880,7 +880,7 @@ async def test_runs_that_say_nothing_of_themselves() -> None:
     await stream.drain()
     assert stream.statistics().bottleneck.endswith("as it was not timed")
     assert "busy" not in str(stream.statistics())
-    assert passing([1]).statistics().bottleneck == "nothing has run yet"
+    assert unread(passing([1])).statistics().bottleneck == "nothing has run yet"
 
 
 @pytest.mark.virtual_time

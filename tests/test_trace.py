@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 import pytest
 
-from _helpers import error_of, in_both_modes, passing
+from _helpers import error_of, in_both_modes, passing, unread
 from conveyor import (
     ExecutionMode,
     RunInfo,
@@ -673,11 +673,11 @@ def test_what_is_no_stream_or_no_path_is_refused() -> None:
     with pytest.raises(TypeError, match=r"takes a stream, as in .*, not \[1\]"):
         record_trace(wrong)
     with pytest.raises(TypeError, match=r"must be a str or a Path, not \[1\]"):
-        record_trace(passing([1]), wrong)
+        record_trace(unread(passing([1])), wrong)
 
 
 async def test_a_block_is_entered_once() -> None:
-    block = record_trace(passing([1]))
+    block = record_trace(unread(passing([1])))
     with block:
         pass
     with pytest.raises(RuntimeError, match="recorded once"), block:

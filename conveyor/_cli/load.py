@@ -243,6 +243,7 @@ def _made(function: Callable[..., Any], target: str) -> Any:
 
 def _refuse_stream(found: object, target: str) -> None:
     if isinstance(found, Stream):
+        found.stop()  # or it would warn that nobody has read it
         raise CannotLoad(
             f"{target!r} is a stream, which is one run with its input: name the pipeline that is "
             "called to make it"

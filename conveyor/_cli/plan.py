@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from .._context import PipelineContext
-from .._edges import Edge, Kind, edges, entering, kind_of, leaving, misfit, wrong_batch
+from .._edges import Edge, Kind, edges, entering, kind_of, leaving, wrong_batch
 from .._engine.parcel import Parcel
 from .._fits import Unknown
 from .._pipeline import Pipeline
@@ -202,10 +202,8 @@ def _mismatch(edge: Edge) -> str | None:
 def _problems(specs: Sequence[Spec]) -> Iterator[str]:
     """Yield what a run is sure to fail with."""
     for spec in specs:
-        if (why := misfit(spec)) is not None:
-            what = "a batch" if isinstance(spec, BatchSpec) else "an item"
-            inputs = " and its side inputs" if spec.args or spec.kwargs else ""
-            yield f"{spec.name} cannot be called with {what}{inputs}: {why}"
+        if spec.misfit is not None:
+            yield f"{spec.name} cannot be called with {spec.gets}: {spec.misfit}"
         if (wrong := wrong_batch(spec)) is not None:
             yield f"{spec.name} gets its batches as lists, and takes {wrong}"
         if _travels(spec):

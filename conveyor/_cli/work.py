@@ -42,7 +42,9 @@ class Work:
         letters: DeadLetters | None,
         progress: bool,
     ) -> None:
-        self.stream: Stream[Any] = pipeline(items)
+        stream: Any = pipeline(items)
+        stream._give_on()  # if the command fails before it is read, that is said already
+        self.stream: Stream[Any] = stream
         self.signal: int | None = None
         self._output = output
         self._writer = writer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from enum import Enum
 from types import AsyncGeneratorType, GeneratorType
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import Semaphore, fail_after, sleep
 
+from .._awaiting import is_awaitable, makes_awaitables, makes_handles
 from .._errors import BatchError
 from .._spec import BatchSpec, SingleSpec, Spec
 from .cleanup import Cleanup, close_iterator
@@ -42,13 +42,19 @@ class Kind(Enum):
 class Kinds(dict[type, Kind | None]):
     """Result type → kind. Subclasses are judged once each, when they first appear.
 
+    Args:
+        spread: Whether lists are unpacked.
+        awaited: Whether results have been awaited already, where they could be. They are awaited
+            again only if they are of no use as they are: an open connection is.
+
     Attributes:
         plain: The types, of those that have appeared, that have no kind. A set is found faster.
     """
 
-    def __init__(self, *, spread: bool) -> None:
+    def __init__(self, *, spread: bool, awaited: bool) -> None:
         super().__init__()
         self._spread = spread
+        self._awaited = awaited
         self.plain: set[type] = set() if spread else {list}
         self[type(None)] = Kind.FILTER
         self[list] = Kind.SPREAD if spread else None
@@ -62,7 +68,7 @@ class Kinds(dict[type, Kind | None]):
             kind = Kind.SPREAD
         elif issubclass(cls, Generator | AsyncGenerator):
             kind = Kind.GENERATOR
-        elif issubclass(cls, Awaitable):
+        elif makes_awaitables(cls) and not (self._awaited and makes_handles(cls)):
             kind = Kind.AWAIT
         if kind is None:
             self.plain.add(cls)
@@ -305,12 +311,12 @@ class Caller:
             timeout = self.spec.timeout
             if timeout is None:
                 result = start()
-                if inspect.isawaitable(result):
+                if is_awaitable(result):
                     result = await result
             else:
                 with fail_after(timeout):  # noqa: ASYNC912 - a plain function has none
                     result = start()
-                    if inspect.isawaitable(result):
+                    if is_awaitable(result):
                         result = await result
         except Exception as error:
             self._tried(tries, clock() - began, error)
@@ -339,9 +345,9 @@ def keep_context(broken: Exception, error: Exception) -> None:
         broken.__context__ = error
 
 
-def kinds_for(spec: Spec, *, last: bool) -> Kinds:
+def kinds_for(spec: Spec, *, last: bool, awaited: bool) -> Kinds:
     """Return how a stage treats results: which lists are unpacked depends on its place."""
-    if isinstance(spec, BatchSpec):
-        return Kinds(spread=True)
-    assert isinstance(spec, SingleSpec)
-    return Kinds(spread=not last if spec.spread is None else spec.spread)
+    spread = True
+    if isinstance(spec, SingleSpec):
+        spread = not last if spec.spread is None else spec.spread
+    return Kinds(spread=spread, awaited=awaited)

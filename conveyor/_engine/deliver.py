@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import current_time, sleep_until
 
+from .._awaiting import makes_awaitables, makes_handles
 from .._batch import narrow
 from .._errors import BatchError, ErrorHandler, TooManyFailures
 from .._failure import Failure
@@ -78,6 +79,10 @@ class Delivery:
             match stage.kinds[type(result)]:
                 case Kind.AWAIT:
                     result = await stage.attempt(partial(identity, result))
+                    kind = type(result)
+                    if makes_awaitables(kind) and makes_handles(kind):  # it is awaited once
+                        self._values.append(result)
+                        return True
                 case Kind.GENERATOR:
                     result = Started(result, stage.tries(unit, self._seat, first_of(self._number)))
                 case Kind.STARTED:

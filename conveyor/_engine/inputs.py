@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from typing import Any, Generic, TypeVar, final
 
+from .._arguments import takes
+from .._awaiting import is_awaitable, makes_handles
 from .._spec import Spec
 
 T = TypeVar("T")
@@ -26,6 +28,11 @@ class Resource(Generic[T]):
             raise TypeError(
                 "resource() takes a function that makes a context manager, "
                 f"not {factory!r}: a context manager itself could serve one run only"
+            )
+        if not takes(factory, 0):
+            raise TypeError(
+                "resource() calls a function without parameters, "
+                f"and {factory!r} needs some: give them in a lambda or a functools.partial"
             )
         self._factory = factory
 
@@ -69,7 +76,7 @@ class Inputs:
             result = await value.enter(self._stack)
         elif hasattr(type(value), "_as_side_input"):
             result = await value._as_side_input()
-        elif inspect.isawaitable(value):
+        elif is_awaitable(value) and not makes_handles(type(value)):
             result = await value
         else:
             return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
@@ -14,14 +14,15 @@ from .log import annotate
 from .signals import Bypass
 
 if TYPE_CHECKING:
+    from .._spec import Spec
     from .link import Link
     from .run import Shared
 
 _NOTHING = object()
 
 
-def check_source(data: object) -> None:
-    """Refuse what a pipeline cannot read.
+def check_source(data: object, specs: Sequence[Spec] = ()) -> None:
+    """Refuse what a pipeline of these tasks cannot read.
 
     Raises:
         TypeError: If `data` is a string, or nothing that can be iterated.
@@ -30,7 +31,7 @@ def check_source(data: object) -> None:
     if isinstance(data, str | bytes | bytearray):
         raise TypeError(
             f"a pipeline reads an iterable of items, and a {kind} would be taken apart: "
-            f"wrap it in a list, as in pipeline([data]), if it is one item"
+            f"wrap it in a list, as in pipeline([data]), if it is one item{_or_call(specs)}"
         )
     if hasattr(type(data), "__aiter__") or hasattr(type(data), "__iter__"):
         return
@@ -43,8 +44,16 @@ def check_source(data: object) -> None:
     elif inspect.isasyncgenfunction(data) or inspect.isgeneratorfunction(data):
         hint = f": call it, as in pipeline({data.__name__}())"
     raise TypeError(
-        f"a pipeline reads an iterable or an async iterable, not {kind} {_short(data)}{hint}"
+        f"a pipeline reads an iterable or an async iterable, not {kind} {_short(data)}"
+        f"{hint or _or_call(specs)}"
     )
+
+
+def _or_call(specs: Sequence[Spec]) -> str:
+    """Say how the function of a task is called: the task may have been taken for it."""
+    if len(specs) != 1:
+        return ""
+    return f"; to call the function of the task itself, write {specs[0].written}.func(item)"
 
 
 def length_of(data: Any) -> int | None:

@@ -11,7 +11,6 @@ one is suspended, and when something comes in a new list.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from contextvars import copy_context
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope, Event, create_task_group
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from .._awaiting import is_awaitable
 from .._context import current_context
 from .._spec import BatchSpec, SingleSpec
 from .._stats import StageStatistics
@@ -79,7 +79,8 @@ class Stage:
         self.outlet = Outlet(
             link, ordered=shared.ordered, opened=self.look, stuck=self._stuck, watch=self._watch
         )
-        self.kinds = kinds_for(spec, last=index == shared.stages - 1)
+        awaited = spec.is_async or self._watch is not None or not caller.is_bare
+        self.kinds = kinds_for(spec, last=index == shared.stages - 1, awaited=awaited)
         # Whose limit it is, the limit, and what tells how many items have come.
         self.failures: list[tuple[str, Failures, Callable[[], int]]] = [*shared.failures]
         if spec.max_failures is not None:
@@ -603,7 +604,7 @@ class Stage:
         times, began = self._times, self._clock()
         try:
             result = start()
-            if inspect.isawaitable(result):
+            if is_awaitable(result):
                 result = await result
         except Exception as error:
             result = Failed(error, 1)

@@ -149,7 +149,7 @@ def options_of(spec: Spec) -> dict[str, str]:
     """
     options: dict[str, str] = {}
     for option in fields(spec):
-        if option.name in ("func", "task_name", "args", "kwargs"):
+        if not option.init or option.name in ("func", "task_name", "args", "kwargs"):
             continue
         value = getattr(spec, option.name)
         if not _same(value, option.default):
