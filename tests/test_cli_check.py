@@ -182,6 +182,10 @@ def weigh(item: int) -> int:
     return item
 
 
+def decide(error: Exception, item: object, task_name: str, attempt: int) -> tuple[bool, None]:
+    return True, None
+
+
 @single_task(executor="process")
 def heavy(item: int) -> int:
     return item
@@ -204,7 +208,7 @@ def heavy(item: int) -> int:
         ({"rate_limit": RateLimit(90, per=60)}, ("90 calls per 60 s",)),
         ({"rate_limit": RateLimit(90, per=60), "cost": weigh}, ("90 of its costs per 60 s",)),
         ({"error_handler": LoggingErrorHandler()}, ("errors handled by LoggingErrorHandler",)),
-        ({"error_handler": weigh}, ("errors handled by weigh",)),
+        ({"error_handler": decide}, ("errors handled by decide",)),
         ({"spread": True}, ("spread=True",)),
         ({"spread": False}, ("spread=False",)),
     ],
