@@ -33,8 +33,8 @@ T = TypeVar("T")
 # noticed only behind it otherwise, and on Windows so would one that comes while it lasts.
 NOTICED = 0.5
 
-# The runs of this process that are not over, which the interpreter ends when it exits. A run holds
-# nothing of its reader, so being listed here keeps no reader alive.
+# The runs of this process that are not over, which the interpreter ends when it exits. A run does
+# not know the generator that reads it, so being listed here keeps none alive.
 _open: set[LoopThread[Any]] = set()
 
 

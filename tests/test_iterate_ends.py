@@ -319,19 +319,6 @@ def test_one_that_is_read_in_a_task_of_another(backend: str) -> None:
 # --- the garbage collector
 
 
-CYCLE = """
-    import gc
-    gc.disable()
-
-    def forget():
-        cycle = [rows()]
-        cycle.append(cycle)
-        return next(cycle[0])
-
-    say(forget())
-"""
-
-
 @on_both_backends
 def test_the_collector_ends_a_run_and_does_not_wait_for_it(backend: str) -> None:
     # What is to be cleaned up needs a lock that is held where the collector is at work.
