@@ -244,3 +244,53 @@ def test_a_program_that_stops_on_ctrl_c_has_its_workers_finish(
         (tmp_path / "go").touch()
         assert process.communicate(timeout=60) == ("got 1\n", "")
     assert process.returncode == 0
+
+
+THREADS = """
+    import sys, threading
+    from contextlib import asynccontextmanager
+    import anyio
+    from conveyor import resource, single_task
+
+    released = threading.Event()
+
+    @asynccontextmanager
+    async def connection():
+        try:
+            yield "connection"
+        finally:
+            print("closed")
+
+    @single_task(executor="thread", concurrency_limit=1)
+    def work(number, connection):
+        if number:
+            released.wait()
+            print("used")
+        return number
+
+    def numbers():
+        yield 0
+        yield 1
+
+    async def main():
+        async for number in work.with_inputs(resource(connection))(numbers()):
+            await anyio.sleep(0.05)  # meanwhile the next call begins
+            break
+        threading.Timer(0.1, released.set).start()
+
+    options = {"use_uvloop": True} if sys.argv[1] == "uvloop" else {}
+    loop = "trio" if sys.argv[1] == "trio" else "asyncio"
+    anyio.run(main, backend=loop, backend_options=options)
+"""
+
+
+@backends
+def test_a_thread_is_waited_for_when_the_program_ends(backend: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(THREADS), backend],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stderr, done.stdout.splitlines()) == ("", ["used", "closed"])
