@@ -236,7 +236,6 @@ async def test_as_many_threads_run_as_the_limit_says(abandon: bool) -> None:
 
 
 @pytest.mark.real_time
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["thread", "process", "threads", "pool"])
 async def test_what_an_error_from_elsewhere_asks_for_is_waited(
     kind: str, caplog: pytest.LogCaptureFixture

@@ -36,6 +36,7 @@ LAYERS = [
         "_engine.log",
         "_engine.turn",
         "_engine.frames",
+        "_engine.leftover",
         "_engine.nesting",
         "_engine.failures",
         "_engine.sketch",

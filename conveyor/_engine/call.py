@@ -13,6 +13,7 @@ from .._awaiting import is_awaitable, makes_awaitables, makes_handles
 from .._errors import BatchError
 from .._spec import BatchSpec, SingleSpec, Spec
 from .cleanup import Cleanup, close_iterator
+from .leftover import absorb
 from .log import NOWHERE, Log
 from .meter import Meter
 from .pace import asked_delay, deserves_retry, retry_delay
@@ -111,6 +112,7 @@ class Tries:
             try:
                 result = await self._caller.attempt(self._unit, self)
             except Exception as error:
+                await absorb()
                 if failed := await self.again(error):
                     return failed
             else:
@@ -186,6 +188,7 @@ class Tries:
                 value = await self._caller.step(lambda: advance(generator, END), self)
             except Exception as error:
                 return Failed(error, self.number), given
+            await absorb()
             if value is END:
                 return None, given
             given = given or value is not None

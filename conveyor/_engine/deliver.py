@@ -19,6 +19,7 @@ from .._spec import BatchSpec
 from .call import Kind, Started, keep_context
 from .frames import release
 from .intake import Unit
+from .leftover import absorb
 from .log import annotate, first_of
 from .pace import asked_delay, deserves_retry
 from .signals import Bypass, Failed
@@ -156,6 +157,7 @@ class Delivery:
                 except Exception as broken:
                     keep_context(broken, error)
                     release(broken)
+                    await absorb()
                     error = broken
                 else:
                     if carry_on:
@@ -330,6 +332,7 @@ class Delivery:
                 answer = await answer
         finally:
             asked_about.reset(token)
+        await absorb()
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], bool)):
             raise TypeError(
                 f"the error_handler of task {self._stage.spec.name!r} must return "

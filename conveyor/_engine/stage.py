@@ -20,13 +20,8 @@ from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from anyio import (
-    CancelScope,
-    create_task_group,
-    current_effective_deadline,
-    get_cancelled_exc_class,
-)
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio import CancelScope, create_task_group
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._awaiting import is_awaitable
 from .._batch import current_batch
@@ -41,6 +36,7 @@ from .host import is_brief
 from .intake import EMPTY, Batches, Intake, Items
 from .keyed import Entry, Keyed
 from .later import Later
+from .leftover import absorb
 from .log import first_of
 from .outlet import Outlet
 from .signals import Bypass, Failed
@@ -437,7 +433,7 @@ class Stage:
                     unit = result = None  # the last one
                     unit, result = await self._flow(worker, call, context, cancelling)
                     if unit is EMPTY:
-                        if cancelling() and await self._absorb():
+                        if cancelling() and await absorb():
                             worker.began = clock()
                         if worker.spent:
                             break
@@ -485,6 +481,8 @@ class Stage:
                     except Exception as error:
                         result = Failed(error, 1)
 
+                if cancelling():
+                    await absorb()
                 kind = None if type(result) in plain else self.kinds[type(result)]
                 if times is not None:
                     now = clock()
@@ -504,6 +502,8 @@ class Stage:
                         times.occupied += seconds
                 if kind is not None or seat is not None:
                     await Delivery(self, position, number, seat).deliver(unit, result)
+                    if cancelling():
+                        await absorb()
                     now = clock()
                     if times is not None:
                         times.occupied += now - worker.began
@@ -530,8 +530,6 @@ class Stage:
                     now = worker.began = clock()
                 if not items:
                     current_batch.set(None)
-                if cancelling() and await self._absorb():
-                    now = worker.began = clock()
                 if worker.spent or is_changed(context):
                     worker.spent = True
                     break
@@ -546,22 +544,6 @@ class Stage:
         finally:
             # The frame may live on, in the traceback of an error: it knows who called it.
             unit = result = entry = None
-
-    async def _absorb(self) -> bool:
-        """Take a cancellation that the last unit has left behind, and say whether it did.
-
-        A function may well ask for one with asyncio's own ``Task.cancel()``, as those time limits
-        do that are older than `asyncio.timeout`, and not wait for it. It is nothing to the next.
-        """
-        if current_effective_deadline() == -math.inf:
-            return False  # it is the run's, and will be raised
-        try:
-            await checkpoint()  # where it is raised, if it has not been
-        except get_cancelled_exc_class():  # noqa: ASYNC103 - it is the one that was asked for
-            if current_effective_deadline() == -math.inf:
-                raise
-        host.uncancel()
-        return True
 
     async def _flow(
         self,
@@ -713,6 +695,7 @@ class Stage:
                 result = await result
         except Exception as error:
             result = Failed(error, 1)
+        await absorb()
         if times is not None and self._bare and self.kinds[type(result)] is not Kind.GENERATOR:
             times.latency.add(self._clock() - began)
         return result
