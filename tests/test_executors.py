@@ -606,8 +606,15 @@ UNSENDABLE = [
 @pytest.mark.parametrize("kind", ["process", "pool"])
 @pytest.mark.parametrize(("function", "inputs", "wrong"), UNSENDABLE)
 async def test_what_cannot_be_pickled_is_refused_before_the_first_item(
-    function: Any, inputs: Any, wrong: str, kind: str, pool: ProcessPoolExecutor
+    function: Any,
+    inputs: Any,
+    wrong: str,
+    kind: str,
+    pool: ProcessPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # A worker of pytest-xdist has no main module that is a file, and that is told in other words.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
     read: list[int] = []
 
     def source() -> Iterator[int]:

@@ -1010,6 +1010,12 @@ async def slow_pages(item: int) -> AsyncIterator[int]:
         yield number
 
 
+async def uneven_pages(item: int) -> AsyncIterator[int]:
+    for number in range(20):
+        await anyio.sleep(0.125 if item % 4 else 8)
+        yield number
+
+
 def blocking_input() -> Iterator[int]:
     for number in range(100):
         compute(1)
@@ -1106,19 +1112,19 @@ AFTER = sleeping("render", 0.125)
             single_task(slow_pages, concurrency_limit=4),
             range(100),
             0,
-            Kind.ORDER,
+            Kind.SLOTS,
             0,
-            "slow_pages: all 4 slots taken, mostly by generators",
-            id="generators in order",
+            "slow_pages: all 4 slots busy 100 % of the time",
+            id="generators in order, which work beside each other",
         ),
         pytest.param(
-            single_task(slow_pages, concurrency_limit=100),
-            range(50),
+            single_task(uneven_pages, concurrency_limit=4).with_context(buffer_size=1),
+            range(40),
             0,
             Kind.ORDER,
             0,
-            "slow_pages: its generators spend 9",
-            id="generators in order, with room for all",
+            "uneven_pages: all 4 slots taken, mostly by generators",
+            id="generators in order, as far ahead as they may be",
         ),
         pytest.param(
             FAST | AFTER,

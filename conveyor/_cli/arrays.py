@@ -97,7 +97,7 @@ class Json(Parser):
         """Find out what kind of text it is, if that can be told yet."""
         self._held.append(text)
         if not self._held[0]:
-            self._held[0] = text.lstrip()
+            self._held = [text.lstrip()]
         if not (final or "\n" in text or self._held[0].startswith("[")):
             return
         first, newline, _ = "".join(self._held).lstrip().partition("\n")

@@ -165,6 +165,8 @@ class Keyed:
     def forget(self) -> None:
         """Let go of all items. The run is over."""
         self.ready.clear()
+        for lane in self._lanes.values():
+            lane.waiting.clear()  # entries know their lane
         self._lanes.clear()
         self._last = None
 
