@@ -148,7 +148,7 @@ async def test_it_arrives_as_it_is_after_the_results_before_it(
 
 
 @in_both_modes
-@each_error
+@pytest.mark.parametrize("hostile", ERRORS[:5], ids=lambda error: type(error).__name__)
 @forms
 @pytest.mark.parametrize("policy", ["skip_item", "emit_failure", "handled"])
 @pytest.mark.real_time
