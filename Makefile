@@ -3,6 +3,7 @@
 #
 #   make demo ARGS="--backend trio"            the demo, with its options
 #   make test ARGS="-k order"                  some of the tests
+#   make test SLOW=1                           all of them, with those that take long
 #   make test VENV=.venv-3.15 PYTHON=python3.15
 #   make bench ARGS=--quick                    the benchmarks, small; all of them take ten minutes
 
@@ -29,8 +30,11 @@ demo: $(VENV)/.ready-demo
 
 # With ARGS only a part of the tests runs, so the coverage is shown and not judged.
 COVERAGE ?= --cov $(if $(strip $(ARGS)),--cov-fail-under=0)
+# Without ARGS and without SLOW those that take long are left out.
+SLOW ?=
+selected := $(if $(strip $(SLOW)$(ARGS)),,-m 'not slow')
 test: $(VENV)/.ready-test
-	$(python) -m pytest -n auto $(COVERAGE) $(ARGS)
+	$(python) -m pytest -n auto $(COVERAGE) $(selected) $(ARGS)
 
 check: $(VENV)/.ready-check
 	$(python) -m ruff format --check .

@@ -27,6 +27,7 @@ from conveyor import (
     stop_on_signals,
 )
 from conveyor._engine import host
+from conveyor._engine.companion import Companion
 
 asyncio_only = pytest.mark.backends("asyncio", "asyncio-shuffled", "uvloop")
 
@@ -534,6 +535,35 @@ async def test_a_second_cancellation_does_not_leave_the_run_behind(mode: str) ->
     with pytest.raises(asyncio.CancelledError):
         await task
     assert own_tasks() == []
+
+
+async def test_what_runs_beside_a_block_is_raised_at_its_end() -> None:
+    async def fail() -> None:
+        await checkpoint()
+        raise KeyError("beside")
+
+    companion = Companion(fail, "beside")
+    await all_blocked()
+    with pytest.raises(KeyError, match="beside"):
+        await companion.end()
+    await companion.end()  # once
+
+
+async def test_what_runs_beside_a_block_can_be_ended_from_anywhere() -> None:
+    ended = []
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(True)
+
+    companion = Companion(wait, "beside")
+    await all_blocked()
+    companion.cancel_soon()
+    await all_blocked()
+    assert ended == [True]
+    await companion.end()
 
 
 # --- inside somebody's `except` block

@@ -119,10 +119,12 @@ async def test_in_order_the_window_counts_what_is_set_aside() -> None:
     async with stream:
         await all_blocked()
         (stage,) = stream.statistics().stages
-        # One at work, three aside, three in the link, one in the hands of the reader.
-        assert (stage.received, stage.running, stage.queued, read) == (4, 1, 6, 8)
+        # One at work, three aside, three in the link, one in the hands of the reader; or, if that
+        # was stopped at a full link, two, and none: it goes on when the link is half full.
+        assert (stage.received, stage.running) == (4, 1)
+        assert (stage.queued, before := read) in ((6, 8), (5, 7))
         await anyio.sleep(0.5)
-        assert read == 8
+        assert read == before
 
 
 @in_both_modes

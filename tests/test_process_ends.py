@@ -138,6 +138,7 @@ def test_a_program_ends_after_a_run_that_has_not(way: str, backend: str, tmp_pat
         assert ended == (way != "abandon")
 
 
+@pytest.mark.slow
 @backends
 def test_and_while_its_workers_start(backend: str, tmp_path: Path) -> None:
     # From before the first one is started until after both have begun.
@@ -160,6 +161,7 @@ def test_and_while_its_workers_start(backend: str, tmp_path: Path) -> None:
     assert outcomes == [("", "", 0)] * 12
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no Ctrl-C for a group of processes")
 @backends
 @pytest.mark.parametrize("to", ["all", "parent"])
