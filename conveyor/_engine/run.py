@@ -333,6 +333,7 @@ class Run:
         final = self._stages[-1].final
         if final is not None and final.error is not None:
             self.set_error(final.error)
+        del final  # frames of the input know this one, and it has the error: a reference cycle
         self._worked = self._source.is_over and all(stage.is_over for stage in self._stages)
 
     def _cut_short(self) -> None:

@@ -154,13 +154,16 @@ class Source:
 
     async def _run(self) -> None:
         failure = await self._until_stopped()
-        if self._in_hand is not _NOTHING:  # stopped in the middle
-            await self._send(self._in_hand)
-        if failure is not None:
-            annotate(failure, f"input, item {self.read}")
-            self._shared.input_failed(failure)
-            self._link.bypasses += 1
-            await self._send(Bypass(error=failure))
+        try:
+            if self._in_hand is not _NOTHING:  # stopped in the middle
+                await self._send(self._in_hand)
+            if failure is not None:
+                annotate(failure, f"input, item {self.read}")
+                self._shared.input_failed(failure)
+                self._link.bypasses += 1
+                await self._send(Bypass(error=failure))
+        finally:
+            del failure  # frames of the input know this one: a reference cycle
 
     async def _until_stopped(self) -> Exception | None:
         data: Any = self._data
