@@ -71,6 +71,7 @@ class Delivery:
             # They come before the error. The position is not settled, or what is behind it could
             # go out, from a function that did not let itself be cancelled.
             outlet.leave(self._position, self._values)
+        self._values = []  # frames of the function know this one: see `Failed`
 
     async def _resolve(self, unit: Any, result: Any) -> bool:
         """Collect or stream `result`; false if it ends the run, and nothing comes after it."""
