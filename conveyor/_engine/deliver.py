@@ -177,8 +177,8 @@ class Delivery:
                 return False
             if spec.on_error != "emit_failure":
                 return self._skip(error, size)
-            failure = Failure(what(), error, spec.name, failed.attempts)
-            self._values.append(Bypass(failure=failure))
+            # Not in a variable: see `Failed`.
+            self._values.append(Bypass(failure=Failure(what(), error, spec.name, failed.attempts)))
             self._plain = False
             return True
         finally:

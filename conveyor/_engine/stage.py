@@ -458,8 +458,9 @@ class Stage:
                         position = self._admitted
                         self._admitted = position + 1
                     else:
-                        admitted: Entry = unit
-                        entry, unit, position = admitted, admitted.item, admitted.position
+                        entry = unit
+                        assert entry is not None
+                        unit, position = entry.item, entry.position
                     if type(unit) is Bypass:
                         await self._pass_by(position, unit)
                         worker.began = clock()
