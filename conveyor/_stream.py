@@ -180,6 +180,7 @@ class Stream(NotAwaitable, Generic[Out]):
                     run.consumer_waited += run.clock() - began
                 if not more and not results.refill() and not results.taken:
                     break
+                run.turn.begin(results)
             await run.done.wait()
         except get_cancelled_exc_class():
             if self._state is _State.RUNNING:

@@ -160,13 +160,17 @@ async def held(item: Any) -> Any:
 
 @single_task
 async def signals(item: Any) -> Any:
-    """Raise the signal that the item names, and go on when it has been heard."""
+    """Raise the signals that the item names, each when the last has been heard.
+
+    After SIGINT it does not go on.
+    """
     if isinstance(item, str):
-        signal.raise_signal(signal.Signals[item])
-        for _ in range(100):
-            await anyio.lowlevel.checkpoint()
-        if item == "SIGINT":
-            await anyio.sleep_forever()
+        for name in item.split():
+            signal.raise_signal(signal.Signals[name])
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
+            if name == "SIGINT":
+                await anyio.sleep_forever()
     return item
 
 

@@ -302,9 +302,9 @@ def test_signals_end_it_in_peace_and_then_at_once(call: Call, backend: list[str]
     done = call("run", "_cli_pipes:signals", "in.jsonl", "-o", "out.jsonl", *backend)
     assert done == (130, "", "Stopping on SIGTERM: what is inside is finished. Again to abort.\n")
     results = rows(Path("out.jsonl").read_text())
-    assert results[:4] == [1, 2, "SIGTERM", 3]
-    assert len(results) < 1000
-    write("in.jsonl", 1, '"SIGTERM"', '"SIGINT"', 2, *range(1000))
+    assert results == [1, 2, "SIGTERM", 3, *range(1000)][: len(results)]
+    assert 3 <= len(results) < 1000  # how many had been read is up to the thread that reads
+    write("in.jsonl", 1, '"SIGTERM SIGINT"', 2, *range(1000))
     done = call("run", "_cli_pipes:signals", "in.jsonl", "-o", "new.jsonl", *backend)
     assert done == (130, "", "Stopping on SIGTERM: what is inside is finished. Again to abort.\n")
     assert sorted(path.name for path in Path().iterdir()) == ["in.jsonl", "out.jsonl"]

@@ -25,13 +25,19 @@ LENGTH = struct.Struct("!Q")
 NAME = "__mp_main__"  # as in multiprocessing: `if __name__ == "__main__":` is false there
 
 
-def main() -> None:
-    """Serve requests until there are no more."""
+def main(held: tuple[int, ...] = ()) -> None:
+    """Serve requests until there are no more.
+
+    Args:
+        held: The signals that were held back for as long as nothing could handle them.
+    """
     parent = _socket()
     requests = parent.makefile("rb")
     sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - as long as the process
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     interrupts = _Interrupts()
+    if held:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
     try:
         _send(parent, outcome_of("main", _prepare, _receive(requests)))
         interrupts.take_over()

@@ -242,19 +242,15 @@ def uncancel() -> None:
             task.uncancel()
 
 
-def never() -> int:
-    return 0
-
-
 def cancelling() -> Callable[[], int]:
     """Return what tells how often the running task is asked to cancel, and has not been yet.
 
     On trio always 0, as a task is cancelled by its scopes alone.
     """
     if _trio() is not None:
-        return never
+        return int  # which gives 0, at half the price of a function that is written in Python
     task = asyncio.current_task()
-    return never if task is None else task.cancelling
+    return int if task is None else task.cancelling
 
 
 def start(

@@ -140,6 +140,17 @@ class Link:
             self.blocked.set()
             self.blocked = None
 
+    def take(self) -> list[Any]:
+        """Return what is in `taken` and empty it; if there is nothing, what is in the stream."""
+        if self.taken or self.open is None:
+            items = [*self.taken]
+            self.taken.clear()
+        else:
+            items = self._receiver.receive_nowait()
+            self.total += len(items)
+            self.open = None
+        return items
+
     def refill(self) -> bool:
         """Move what is in the stream to `taken`, and say whether there was something."""
         if self.open is None:

@@ -27,7 +27,8 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from anyio import (
@@ -47,7 +48,9 @@ GRACE = 2.0  # seconds that workers have to end by themselves, once the loop end
 MOMENT = 0.2  # seconds between the end of a process's connections and its own, at most
 CHUNK = 1 << 20  # bytes read at once, at most
 
-PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from conveyor._engine.child import main; main()"
+PROGRAM = (
+    "import sys; sys.path[:] = sys.argv[1:]; from conveyor._engine.child import main; main({})"
+)
 
 
 class Processes:
@@ -206,21 +209,23 @@ class _Worker:
 
     def __init__(self) -> None:
         path = [str(place) for place in sys.path]  # whatever somebody has put there
-        command = [sys.executable, "-c", PROGRAM, *path]
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         self._process: subprocess.Popen[bytes]
         with theirs:
             if sys.platform == "win32":  # where a process cannot inherit a socket
                 pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+                command = [sys.executable, "-c", PROGRAM.format("()"), *path]
                 self._process = subprocess.Popen(command, **pipes)
                 assert self._process.stdin is not None
                 with self._process.stdin as stdin:
                     stdin.write(theirs.share(self._process.pid))
             else:
-                self._process = subprocess.Popen(
-                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
-                )
+                with _uninterrupted() as held:
+                    command = [sys.executable, "-c", PROGRAM.format(held), *path]
+                    self._process = subprocess.Popen(
+                        command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+                    )
         self._unsent = memoryview(b"")
         self._received = bytearray()
         self.is_ready = False
@@ -308,6 +313,21 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+@contextmanager
+def _uninterrupted() -> Generator[tuple[int, ...], None, None]:
+    """Have what is started here not hear Ctrl-C until it says so.
+
+    An interpreter that Ctrl-C reaches while it starts prints a traceback, or a fatal error, before
+    there is any handler of ours. A process inherits what its parent's thread holds back, across
+    `exec`. Gives the numbers of the signals that it is to let through.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield tuple(int(number) for number in {signal.SIGINT} - before)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # --- the main module, which workers import

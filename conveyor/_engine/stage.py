@@ -12,10 +12,9 @@ one is suspended, and when something comes in a new list.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
 from functools import partial
-from itertools import repeat
 from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -99,8 +98,9 @@ class Stage:
             stuck=self._stuck,
             watch=self._watch,
         )
-        awaited = spec.is_async or self._watch is not None or not caller.is_bare
-        self.kinds = kinds_for(spec, last=index == shared.stages - 1, awaited=awaited)
+        # Whether what a worker calls is sure to give a coroutine.
+        self._awaits = spec.is_async or self._watch is not None or not caller.is_bare
+        self.kinds = kinds_for(spec, last=index == shared.stages - 1, awaited=self._awaits)
         # Whose limit it is, the limit, and what tells how many items have come.
         self.failures: list[tuple[str, Failures, Callable[[], int]]] = [*shared.failures]
         if spec.max_failures is not None:
@@ -125,6 +125,9 @@ class Stage:
         self._passed = 0  # of these, what only passes the stage by
         self._flowing: Worker | None = None
         self._interrupted = 0.0  # when a flow was, last
+        # What it goes through, which others find in the link again once it has been interrupted.
+        self._burst: list[Any] = []
+        self._ahead: Iterator[Any] = iter(())
         self._held = 0  # how many items were taken from the link and not begun, when it caught up
         self._timer: CancelScope | None = None  # of a worker that sleeps until a batch is due
         self._yielding = 0  # workers that let other stages run
@@ -424,8 +427,7 @@ class Stage:
                 if (
                     flows
                     and not worker.suspended
-                    and (taken or inlet.refill())
-                    and len(taken) > 1  # else it is not worth it
+                    and len(taken or inlet.open or ()) > 1  # else it is not worth it
                     and len(link) < link.size
                     and not inlet.bypasses
                     and (order is None or order.next == self._admitted)
@@ -562,45 +564,51 @@ class Stage:
             An item with a result that has to be dealt with, at the worker's position; or `EMPTY`.
         """
         inlet, link, counts = self._inlet, self.outlet.link, self.counts
-        popleft, plain = inlet.taken.popleft, self.kinds.plain
+        plain, awaits = self.kinds.plain, self._awaits
+        asks = cancelling is not int  # a call for each item that always gives 0 is worth saving
         append: Any = link.appender()
         turn, times = self._shared.turn, self._times
         if turn.holder is not worker:
             turn.begin(worker)
         end = turn.end
-        self._held = held = len(inlet.taken)
-        count = min(held, link.size - len(link))
+        self._burst = burst = inlet.take()
+        self._held = held = len(burst)
+        room = link.size - len(link)
+        if room < held:
+            inlet.taken.extend(burst[room:])
+            del burst[room:]
+        self._ahead = ahead = iter(burst)
         first, whole = self._admitted, False
+        usual: type | None = None  # the type of the result before, as most are alike
         unit: Any = None
         result: Any = None
         self._flowing = worker
         try:
-            for _ in repeat(None, count):
-                unit = popleft()
+            for unit in ahead:
                 try:
                     result = call(unit)
-                    if type(result) is CoroutineType:
+                    if awaits:
                         result = await result
                 except Exception as error:
                     result = Failed(error, 1)
                 if worker.suspended:
                     return unit, result
-                if type(result) in plain:
+                kind = type(result)
+                if kind is usual:
+                    append(result)
+                elif kind in plain:
+                    usual = kind
                     append(result)
                 elif result is None:
                     counts.filtered += 1
                 else:
                     return unit, result
                 try:
-                    if copy_context() != context:
-                        worker.spent = True
+                    if copy_context() != context or (asks and cancelling()) or perf_counter() > end:
+                        worker.spent = is_changed(context)
                         break
-                    if cancelling():
-                        break
-                except Exception:
+                except Exception:  # two values could not be compared
                     worker.spent = True
-                    break
-                if perf_counter() > end:
                     break
             whole = True
         finally:
@@ -640,8 +648,14 @@ class Stage:
             self._catch_up(worker)
 
     def _catch_up(self, worker: Worker) -> None:
-        """Note what a flowing worker has done: all it took has left, but for the last."""
+        """Note what a flowing worker has done: all it took has left, but for the last.
+
+        The rest is put back, so its flow ends with the item in hand.
+        """
         self.outlet.link.commit()
+        if rest := [*self._ahead]:
+            self._inlet.taken.extendleft(rest[::-1])
+        self._burst.clear()
         taken = len(self._inlet.taken)
         if taken == self._held:
             return
