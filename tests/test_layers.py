@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -138,6 +138,31 @@ PURE = [
 # A protocol may say that something is to be awaited.
 MAY_DECLARE = {"_errors": {"handle_error"}}
 
+# Modules that import each other in a circle, once the imports are counted that only type checkers
+# see. They can only be understood together. This list may get shorter, and not longer.
+CIRCLES = [
+    {
+        "_context",
+        "_engine.throttle",
+        "_instrument",
+        "_rate",
+        "_report.bottleneck",
+        "_report.colour",
+        "_report.computing",
+        "_report.ends",
+        "_report.evidence",
+        "_report.graph",
+        "_report.html",
+        "_report.limits",
+        "_report.progress",
+        "_report.table",
+        "_report.words",
+        "_spec",
+        "_stats",
+    },
+    {"_engine.deliver", "_engine.run", "_engine.source", "_engine.stage"},
+]
+
 LOOPS = {"asyncio", "trio", "sniffio", "uvloop"}
 KNOWS_LOOPS = {"_engine.host"}
 
@@ -178,14 +203,17 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
             yield from walk(child)
 
 
-def imports(name: str, tree: ast.AST) -> Iterator[str]:
-    """Yield what the module imports: `conveyor.x.y` for one of ours, the full name of any other."""
+def imports(name: str, tree: ast.AST, *, types: bool = False) -> Iterator[str]:
+    """Yield what the module imports: `conveyor.x.y` for one of ours, the full name of any other.
+
+    With `types`, imports for type checkers alone are included.
+    """
     package = ["conveyor", *name.split(".")]
     if name not in PACKAGES:
         package.pop()
     elif name == "__init__":
         package = ["conveyor"]
-    for node in walk(tree):
+    for node in ast.walk(tree) if types else walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -209,6 +237,24 @@ def wrong_imports(name: str, tree: ast.AST) -> list[str]:
         if not allowed:
             wrong.append(imported)
     return wrong
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """Return the groups of modules that import each other, directly or not."""
+    reach = {}
+    for start in graph:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            for module in graph.get(ahead.pop(), set()) - seen:
+                seen.add(module)
+                ahead.append(module)
+        reach[start] = seen
+    found: list[set[str]] = []
+    for name, modules in reach.items():
+        if name in modules and not any(name in circle for circle in found):
+            found.append({other for other in modules if name in reach.get(other, ())})
+    return found
 
 
 def waits(name: str, tree: ast.AST) -> list[str]:
@@ -244,6 +290,15 @@ def test_imports_point_down_and_leave_the_loops_to_one_module(name: str) -> None
 @pytest.mark.parametrize("name", sorted(MODULES.keys() & set(PURE)))
 def test_what_decides_does_not_wait(name: str) -> None:
     assert waits(name, read(name)) == []
+
+
+def test_circles_only_get_fewer() -> None:
+    graph = {}
+    for name in MODULES:
+        imported = (module.partition(".") for module in imports(name, read(name), types=True))
+        graph[name] = {inner or "__init__" for top, _, inner in imported if top == "conveyor"}
+    found = sorted(sorted(circle) for circle in circles(graph))
+    assert found == sorted(sorted(circle) for circle in CIRCLES)
 
 
 # --- and these tests would see it broken
@@ -284,6 +339,27 @@ def test_what_decides_does_not_wait(name: str) -> None:
 )
 def test_wrong_imports_are_seen(name: str, source: str, wrong: list[str]) -> None:
     assert wrong_imports(name, ast.parse(source)) == wrong
+
+
+def test_imports_for_types_are_seen_where_they_count() -> None:
+    tree = ast.parse("if TYPE_CHECKING:\n    from .run import Run\ndef f():\n    from . import link")
+    assert [*imports("_engine.stage", tree)] == ["conveyor._engine.link"]
+    every = ["conveyor._engine.run", "conveyor._engine.link"]
+    assert sorted(imports("_engine.stage", tree, types=True)) == sorted(every)
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"a"}}, [{"a"}]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, [{"a", "b", "c"}]),
+        ({"a": {"b"}, "b": {"a", "c"}, "c": {"d"}, "d": {"c"}}, [{"a", "b"}, {"c", "d"}]),
+        ({"a": {"elsewhere"}}, []),
+    ],
+)
+def test_circles_are_seen(graph: dict[str, set[str]], found: list[set[str]]) -> None:
+    assert circles(graph) == found
 
 
 @pytest.mark.parametrize(
