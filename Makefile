@@ -42,7 +42,7 @@ check: $(VENV)/.ready-check
 	$(python) -m flake8 conveyor tests examples benchmarks
 	$(python) -m mypy
 	$(python) -m pyright --pythonpath $(python)
-	$(python) -m pytest tests/test_layers.py
+	$(python) -m pytest tests/project/test_layers.py
 
 docs: $(VENV)/.ready-docs
 	$(python) -m sphinx -W -n -b html docs docs/_build/html

@@ -13,7 +13,7 @@ from weakref import ReferenceType, ref
 
 import anyio
 
-from ._engine import host
+from ._engine.loop import host
 from ._loop_thread import LoopThread
 from ._stream import Stream
 

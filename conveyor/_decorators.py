@@ -22,16 +22,16 @@ from typing import (
     overload,
 )
 
+from ._model.spec import BatchSpec, SingleSpec, check_options
 from ._pipeline import Decorator, Task
-from ._spec import BatchSpec, SingleSpec, check_options
 
 T = TypeVar("T")
 
 
 if TYPE_CHECKING:
-    from ._failure import Failure
+    from ._model.failure import Failure
+    from ._model.spec import BatchOptions, EmitFailure, OnBatchError, OnError, SingleOptions
     from ._pipeline import BatchTask
-    from ._spec import BatchOptions, EmitFailure, OnBatchError, OnError, SingleOptions
 
     # The overloads below tell apart what functions take and what they return, and lean on three
     # habits of the type checkers, which tests/typing holds them to:
@@ -690,6 +690,6 @@ def resource(
         TypeError: If `factory` cannot be called; and when a run starts, if it makes no context
             manager.
     """
-    from ._engine.inputs import Resource  # to describe needs nothing else of the engine
+    from ._engine.calls.side_inputs import Resource  # to describe needs nothing else of the engine
 
     return Resource(factory)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]

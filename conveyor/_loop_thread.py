@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar, final
 
 import anyio
 
-from ._engine import host
+from ._engine.loop import host
 from ._stream import Stream
 
 T = TypeVar("T")

@@ -35,9 +35,10 @@ from typing import (
     overload,
 )
 
-from ._awaiting import NotAwaitable
-from ._context import SETTINGS, ExecutionMode, PipelineContext, merge_settings
-from ._spec import BatchSpec, SingleSpec, Spec, make_spec, name_of
+from ._model.awaiting import NotAwaitable
+from ._model.context import SETTINGS, PipelineContext, merge_settings
+from ._model.modes import ExecutionMode
+from ._model.spec import BatchSpec, SingleSpec, Spec, make_spec, name_of
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
@@ -49,10 +50,10 @@ if TYPE_CHECKING:
     # Type checkers know typing_extensions; at run time it would be a dependency.
     from typing_extensions import TypeVar as DefaultTypeVar
 
-    from ._context import Mode
-    from ._failure import Failure
-    from ._instrument import MakesInstrument
-    from ._spec import BatchChanges, EmitFailure, OnBatchError, OnError, SingleOptions
+    from ._model.failure import Failure
+    from ._model.instrument import MakesInstrument
+    from ._model.modes import Mode
+    from ._model.spec import BatchChanges, EmitFailure, OnBatchError, OnError, SingleOptions
     from ._stream import Stream
 
     Item = DefaultTypeVar("Item", covariant=True, default=Out)
@@ -331,7 +332,7 @@ class Pipeline(NotAwaitable, Generic[In, Out, Item, Failed, Missing]):
             RuntimeError: If an event loop runs in this thread already.
             Exception: What a task or the input failed with.
         """
-        from . import _blocking  # brings the engine and an event loop
+        from . import _blocking
 
         _blocking.check("run", "`await pipeline(data).collect()`", backend)
         return _blocking.run(self._in_mode(data, mode), backend, backend_options)
@@ -363,7 +364,7 @@ class Pipeline(NotAwaitable, Generic[In, Out, Item, Failed, Missing]):
             RuntimeError: Also from the generator, if the process was forked since its run began,
                 or if the interpreter exits.
         """
-        from . import _blocking  # brings the engine and an event loop
+        from . import _blocking
 
         _blocking.check("iterate", "`async for result in pipeline(data)`", backend)
         return _blocking.iterate(self._in_mode(data, mode), backend, backend_options)
@@ -441,18 +442,18 @@ class Pipeline(NotAwaitable, Generic[In, Out, Item, Failed, Missing]):
 
         Any task name is safe in it.
         """
-        from ._report.graph import pipeline_graph, to_mermaid
+        from ._observe.report.graph import pipeline_graph, to_mermaid
 
         return to_mermaid(pipeline_graph([task.spec for task in self.stages]))
 
     def to_dot(self) -> str:
         """Return the same as `to_mermaid`, in the language of Graphviz."""
-        from ._report.graph import pipeline_graph, to_dot
+        from ._observe.report.graph import pipeline_graph, to_dot
 
         return to_dot(pipeline_graph([task.spec for task in self.stages]))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        from ._report.html import pipeline
+        from ._observe.report.html import pipeline
 
         shown = pipeline([task.spec for task in self.stages])
         return {"text/plain": repr(self), "text/html": shown}
@@ -629,7 +630,7 @@ class Task(Pipeline[TaskIn, TaskOut, TaskItem, TaskFailed, TaskMissing]):
         return type(self)(self.spec.with_options(options))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        from ._by_name import leads_to  # few need it
+        from ._model.by_name import leads_to  # few need it
 
         # As a function goes by its name, so does the task that stands in its place; what is found
         # there is the very same, with the executor and the rate limit that it has there.

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 
 from anyio import open_signal_receiver
 
-from ._engine.companion import Companion
-from ._spec import check_seconds
+from ._engine.loop.companion import Companion
+from ._model.checks import check_seconds
 from ._stream import Stream
 
 Out = TypeVar("Out")

@@ -13,19 +13,21 @@ from warnings import warn
 from anyio import BusyResourceError, ClosedResourceError, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from ._awaiting import NotAwaitable
-from ._context import PipelineContext, check_instrument
-from ._engine import host
-from ._engine.cleanup import wait_to_end
 from ._engine.link import Link
+from ._engine.loop import host
+from ._engine.loop.cleanup import wait_to_end
+from ._engine.loop.turn import Turn
 from ._engine.run import Run
 from ._engine.signals import Bypass
 from ._engine.source import check_source, length_of
-from ._engine.turn import Turn
-from ._errors import EmptyInputError, StreamConsumedError
-from ._instrument import Instrument, MakesInstrument
-from ._spec import SingleSpec, Spec, check_bool, check_seconds
-from ._stats import StageStatistics, StreamStatistics
+from ._model.awaiting import NotAwaitable
+from ._model.checks import check_bool, check_seconds
+from ._model.context import PipelineContext, check_instrument
+from ._model.errors import EmptyInputError, StreamConsumedError
+from ._model.figures import StageStatistics
+from ._model.instrument import Instrument, MakesInstrument
+from ._model.spec import SingleSpec, Spec
+from ._observe.statistics import StreamStatistics
 
 Out = TypeVar("Out", covariant=True)
 
@@ -80,7 +82,7 @@ class Stream(NotAwaitable, Generic[Out]):
         self._specs = specs
         self._data = data
         self._context = context
-        self._run: Run | None = None
+        self._run: Run[StreamStatistics] | None = None
         self._abort_error: BaseException | None = None  # until there is a run
         self._cancel_soon: Any = None
         self._reading = False
@@ -191,13 +193,13 @@ class Stream(NotAwaitable, Generic[Out]):
             self._reading = False
         return self._finish(run)
 
-    def _start(self, state: _State = _State.RUNNING) -> Run:
+    def _start(self, state: _State = _State.RUNNING) -> Run[StreamStatistics]:
         """Host the run in a background task."""
         if self._state is not _State.NEW:
             raise StreamConsumedError
         self._unread = False
         host.require_loop()
-        self._run = run = Run(self._specs, self._data, self._context)
+        self._run = run = Run(self._specs, self._data, self._context, StreamStatistics)
         self._data = None
         if self._abort_error is not None:
             run.abort(self._abort_error)
@@ -206,7 +208,7 @@ class Stream(NotAwaitable, Generic[Out]):
         self._state = state
         return run
 
-    def _finish(self, run: Run) -> NoReturn:
+    def _finish(self, run: Run[StreamStatistics]) -> NoReturn:
         """End the iteration as the run has ended."""
         closed = self._state is _State.OVER
         self._state, self._results = _State.OVER, None
@@ -454,7 +456,7 @@ class Stream(NotAwaitable, Generic[Out]):
         self._context = replace(self._context, instruments=instruments)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        from ._report.html import stream
+        from ._observe.report.html import stream
 
         shown = stream(self._specs, self._state.value, self.statistics())
         return {"text/plain": repr(self), "text/html": shown}

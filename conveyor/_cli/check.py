@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 import click
 
+from .._check.plan import Plan, StagePlan, plan_of
 from .load import load_pipeline
 from .messages import say
-from .plan import Plan, StagePlan, plan_of
 
 
 @click.command(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from .._instrument import Instrument, RunInfo
+from .._model.instrument import Instrument, RunInfo
 from .blocks import Blocks, write_all
 from .lineage import Lineage
 from .lines import BadLineError, Found, Read, Unread

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import click
 
-from .._context import ExecutionMode
+from .._model.modes import ExecutionMode
 from .._pipeline import Pipeline
 from . import reading, writing
 from .failures import DeadLetters, LetterFile

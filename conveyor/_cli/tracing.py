@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from .._observe.trace.trace import _Recording  # pyright: ignore[reportPrivateUsage]
 from .._stream import Stream
-from .._trace import _Recording  # pyright: ignore[reportPrivateUsage]
 from .messages import say
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
-from .._failure import Failure
+from .._model.failure import Failure
 from .._pipeline import Pipeline
 from .._stream import Stream
 from .failures import DeadLetters
@@ -82,7 +82,7 @@ class Work:
             with suppress(NotImplementedError):  # asyncio on Windows knows no signals
                 await stack.enter_async_context(stopping)
             if self._progress:
-                from .._live import live
+                from .._observe.live import live
 
                 await stack.enter_async_context(live(stream))
             await stack.enter_async_context(stream)

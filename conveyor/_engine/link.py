@@ -15,7 +15,7 @@ from typing import Any
 
 from anyio import Event, create_memory_object_stream
 
-from .host import Nap, naps
+from .loop.host import Nap, naps
 
 
 class Link:

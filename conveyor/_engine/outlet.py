@@ -14,7 +14,7 @@ from .order import Order
 from .signals import Bypass
 
 if TYPE_CHECKING:
-    from .watch import StageWatch
+    from .books.watch import StageWatch
 
 
 class Ahead:

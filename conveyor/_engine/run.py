@@ -2,181 +2,89 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from anyio import (
     CancelScope,
     Event,
     Semaphore,
     create_task_group,
-    current_effective_deadline,
-    get_cancelled_exc_class,
 )
 
-from .._context import ExecutionMode, PipelineContext, current_context
-from .._instrument import Instrument, RunInfo, StageInfo
-from .._spec import BatchSpec, Spec
-from .._stats import StageStatistics, StreamStatistics
-from . import host
-from .call import Caller
-from .cleanup import Cleanup
-from .failures import Failures
-from .frames import empty, release
-from .inputs import Inputs
-from .later import Later
+from .._model.context import PipelineContext, current_context
+from .._model.figures import StageStatistics, StreamFigures
+from .._model.instrument import Instrument, RunInfo, StageInfo
+from .._model.modes import ExecutionMode
+from .._model.spec import BatchSpec, Spec
+from .books.processor import CpuClock, is_free_threaded, processors
+from .books.times import Times
+from .books.watch import Watch
+from .calls.caller import Caller
+from .calls.side_inputs import Inputs
+from .frames import empty
 from .link import Link, TimedLink
 from .log import Log, annotate
+from .loop import host
+from .loop.cleanup import Cleanup
+from .loop.later import Later
 from .nesting import Mark
-from .processor import CpuClock, is_free_threaded, processors
 from .source import Source
 from .stage import Stage
-from .times import Times
-from .turn import Turn
-from .watch import Watch
+from .supervisor import Supervisor, sole, split, stray
 
 T = TypeVar("T")
+Shown = TypeVar("Shown", bound=StreamFigures)
 
 
-class Shared:
-    """What the stages of a run have in common, and what they may tell it."""
-
-    def __init__(self, run: Run, context: PipelineContext, stages: int) -> None:
-        self._run = run
-        self.log = run.log
-        self.context = context
-        self.stages = stages
-        self.ordered = context.execution_mode is ExecutionMode.ORDERED
-        self.clock: Callable[[], float] = host.clock()
-        self.turn = Turn(stages + 2)
-        self.stopwatch = host.stopwatch()
-        self.watch: Watch | None = None
-        self.stop = context.stop_order
-        allowed = context.max_failures
-        # What all stages count against together, as `Stage.failures` has it.
-        self.failures: list[tuple[str, Failures, Callable[[], int]]] = []
-        if allowed is not None:
-            self.failures.append(("all stages", Failures(allowed), run.received))
-
-    def cancel_above(self, index: int) -> None:
-        """End what feeds stage `index`: nothing that it makes is wanted any more."""
-        self._run.cancel_above(index)
-
-    def fail(self, error: Exception) -> None:
-        """End the whole run at once in `error`, unless an earlier one has ended it."""
-        self._run.fail(error)
-
-    def input_failed(self, error: Exception) -> None:
-        """Note that reading has failed: the error comes last, as completed it is the first."""
-        self.note(error)
-        self._run.input_error = error
-        if not self.ordered:
-            self._run.set_error(error)
-
-    def note(self, error: BaseException) -> None:
-        """Remember an error, so that it is logged in the end if the consumer does not get it."""
-        self._run.note(error)
-
-    def leave(self, error: BaseException, what: object) -> None:
-        """Raise on what ends a task from outside; anything else is the consumer's to handle.
-
-        A cancellation that is not ours comes from a task that a function awaits and that somebody
-        else has cancelled, or from asyncio's own ``Task.cancel()``, called on a task of the run. To
-        let it end the task would lose items in silence.
-
-        Args:
-            error: What `what` ends in.
-            what: The stage, or the input.
-        """
-        try:
-            if isinstance(error, GeneratorExit):
-                raise error
-            cancelled, rest = split(error)
-            if cancelled is None:
-                self._run.fail(error)
-                return
-            if rest is not None:
-                self.note(rest)
-            if current_effective_deadline() == -math.inf:
-                empty(cancelled)
-                raise cancelled
-            host.uncancel()  # it is dealt with: what this task waits for next is not cancelled
-            self._run.fail(stray(what, cancelled))
-        finally:
-            del error  # its traceback holds this frame: a reference cycle
-            cancelled = rest = None
-
-
-def split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Return what of `error` is cancellation, and what is not."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(get_cancelled_exc_class())
-    return (error, None) if isinstance(error, get_cancelled_exc_class()) else (None, error)
-
-
-def sole(error: BaseException) -> BaseException:
-    """Return what task groups have wrapped, if it is one exception."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def stray(what: object, cancelled: BaseException | None = None) -> RuntimeError:
-    """Return the error for a cancellation that the run knows nothing of.
-
-    To hand the consumer the cancellation itself would say that the consumer is cancelled, and a
-    task group around it would believe that, and end as if all were well.
-    """
-    error = RuntimeError(
-        f"{what} was cancelled, and not by its run: a function awaited a task that somebody else "
-        "had cancelled, or asyncio's Task.cancel() was called on a task of the run. To end a run "
-        "there are stop(), abort() and aclose()"
-    )
-    error.__cause__ = cancelled
-    return error
-
-
-class Run:
+class Run(Generic[Shown]):
     """One stream's stages and links, in one task group.
+
+    Args:
+        specs: What the stages are to be.
+        data: The input.
+        context: The settings.
+        show: Makes of the figures of the run what `statistics` returns.
 
     Attributes:
         results: What has left the last stage.
         done: Set when nothing of the run is left.
-        error: What it ended in, once `done` is set; ``None`` if it came to its end.
         aborted: Whether results that are not delivered yet are given up.
         clock: What durations are measured with.
         consumer_waited: Seconds in which the consumer waited for a result.
         errors_taken: How many errors the consumer has taken from `results`: they are no results.
-        input_error: What reading the input failed with, on its way behind all that was read.
         log: Where it logs.
     """
 
-    def __init__(self, specs: Sequence[Spec], data: Any, context: PipelineContext) -> None:
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        data: Any,
+        context: PipelineContext,
+        show: Callable[..., Shown],
+    ) -> None:
+        self._show = show
         host.protect(Run.main, Source.run, Stage.run, Stage.work)
         self.context = context.for_a_run(context.pipeline_id or os.urandom(16).hex())
         self._named = bool(context.pipeline_id)
         self.log = Log(self.context.pipeline_id)
         self.done = Event()
-        self.error: BaseException | None = None
         self.aborted = False
-        self.input_error: Exception | None = None
         self._closed = False  # from outside
         self._mark = Mark()
         self._working = False
         self._worked = False  # whether all that was to be done is done
         self._cut = False  # whether that is given up, as the time to stop is over
-        self._errors: list[BaseException] = []  # all that ended something, this one among them
         self._scope = CancelScope()
         self._group = create_task_group()  # of the source and the stages
-        self._shared = shared = Shared(self, self.context, len(specs))
-        self.turn = shared.turn
+        self._supervisor = supervisor = Supervisor(self, self.context, self.log, len(specs))
+        self.turn = supervisor.turn
         limit = self.context.max_parallelism
         slots = None if limit is None else Semaphore(limit, fast_acquire=True)
-        self.clock = clock = shared.stopwatch
+        self.clock = clock = supervisor.stopwatch
         timing = self.context.timing
         # By a clock of its own a loop may be faster or slower than any processor.
         self._cpu = CpuClock() if timing and clock is perf_counter else None
@@ -195,16 +103,16 @@ class Run:
         self._left: tuple[StageStatistics, ...] | None = None
         self.results = Link(self.context.buffer_size)
         self._links = links = [*(self._link(spec) for spec in specs), self.results]
-        self._source = Source(data, links[0], shared)
+        self._source = Source(data, links[0], supervisor)
         if self.context.instruments:
-            shared.watch = Watch(self.log)
+            supervisor.watch = Watch(self.log)
         self._stages = [
-            Stage(caller, index, links[index], links[index + 1], shared)
+            Stage(caller, index, links[index], links[index + 1], supervisor)
             for index, caller in enumerate(self._callers)
         ]
-        if shared.watch is not None:
+        if supervisor.watch is not None:
             try:
-                shared.watch.make(self.context.instruments, self._info(specs))
+                supervisor.watch.make(self.context.instruments, self._info(specs))
             except BaseException as error:
                 self.error = error
                 self.over()  # those that there are may hold something
@@ -213,7 +121,7 @@ class Run:
 
     def _link(self, spec: Spec) -> Link:
         if isinstance(spec, BatchSpec) and spec.max_wait is not None:
-            return TimedLink(self.context.buffer_size, self._shared.clock)
+            return TimedLink(self.context.buffer_size, self._supervisor.clock)
         return Link(self.context.buffer_size)
 
     async def main(self) -> None:
@@ -233,10 +141,10 @@ class Run:
             cancelled, rest = split(error)
             try:
                 if rest is not None:
-                    self.set_error(sole(rest))
+                    self._supervisor.set_error(sole(rest))
                 if cancelled is not None:
                     if not self._closed:
-                        self.set_error(stray("the run", cancelled))
+                        self._supervisor.set_error(stray("the run", cancelled))
                     empty(cancelled)
                     raise cancelled from None  # noqa: ASYNC104 - it is all of it that cancels
             finally:
@@ -270,14 +178,14 @@ class Run:
         if not self._worked:
             self._left = tuple(stage.statistics() for stage in self._stages)
         # Who keeps the stream, its error or an instrument keeps the run, and is to keep no items.
-        self.input_error = None
+        self._supervisor.input_error = None
         self._source.forget()
         for stage in self._stages:
             stage.forget()
         for link in self._links[:-1]:
             link.forget()
         try:
-            errors, self._errors = self._errors, []
+            errors, self._supervisor.noted = self._supervisor.noted, []
             for error in errors:
                 if error is not self.error:
                     self.log.lost(error)
@@ -332,7 +240,7 @@ class Run:
             await self._source.run()  # this task has nothing else to do
         final = self._stages[-1].final
         if final is not None and final.error is not None:
-            self.set_error(final.error)
+            self._supervisor.set_error(final.error)
         del final  # frames of the input know this one, and it has the error: a reference cycle
         self._worked = self._source.is_over and all(stage.is_over for stage in self._stages)
 
@@ -340,9 +248,11 @@ class Run:
         """Say what was given up when the time to stop was over; an error that was due comes now."""
         self._cut = True
         finals = [stage.final.error for stage in self._stages if stage.final is not None]
-        error = finals[-1] if finals else self.input_error  # the last stage's is the first in order
+        error = (
+            finals[-1] if finals else self._supervisor.input_error
+        )  # the last stage's is the first in order
         if error is not None:
-            self.set_error(error)
+            self._supervisor.set_error(error)
         left = [stage.left() for stage in self._stages]
         calls, items, results = (sum(counts) for counts in zip(*left, strict=True))
         if self.error is None and (calls or items or results or self._source.holds):
@@ -361,19 +271,19 @@ class Run:
 
     def stop(self, timeout: float | None, *, interrupt_input: bool) -> None:
         """Read no further; what is inside is delivered, as far as it is done in time."""
-        self._shared.stop.set()
+        self._supervisor.stop.set()
         self._source.stop(interrupt=interrupt_input)
         if timeout is not None:
-            deadline = self._shared.clock() + timeout
+            deadline = self._supervisor.clock() + timeout
             self._scope.deadline = min(self._scope.deadline, deadline)
 
     def abort(self, error: BaseException) -> None:
         """End the run in `error`, unless it has ended in another: nothing more is delivered."""
         self.aborted = True
         if self._working:
-            self.fail(error)
+            self._supervisor.fail(error)
         else:
-            self.set_error(error)
+            self._supervisor.set_error(error)
             self._scope.cancel()
 
     def discard(self) -> None:
@@ -398,35 +308,31 @@ class Run:
         """Be ready for one of the functions to read results of its own run."""
         self._stages[-1].interrupt()
 
-    def fail(self, error: BaseException) -> None:
-        """End the work at once, in `error` if nothing has ended it before."""
-        self.set_error(error)
+    def end(self) -> None:
+        """End the work at once."""
         for stage in self._stages:
             stage.cancel()
         self._group.cancel_scope.cancel()
 
-    def set_error(self, error: BaseException) -> None:
-        """Note what the run ends in, unless something else came first."""
-        self.note(error)
-        if self.error is None:
-            self.error = error
-
-    def note(self, error: BaseException) -> None:
-        """Remember an error: those that the consumer does not get are logged in the end."""
-        release(error, whole=False)
-        if not any(error is known for known in self._errors):
-            self._errors.append(error)
-
-    def cancel_above(self, index: int) -> None:
+    def end_above(self, index: int) -> None:
         """End everything in front of stage `index`."""
         self._source.cancel()
         for stage in self._stages[:index]:
             stage.cancel()
 
     @property
+    def error(self) -> BaseException | None:
+        """What it ended in, once `done` is set; ``None`` if it came to its end."""
+        return self._supervisor.error
+
+    @error.setter
+    def error(self, error: BaseException | None) -> None:
+        self._supervisor.error = error
+
+    @property
     def watch(self) -> Watch | None:
         """What tells the instruments; ``None`` if there are none."""
-        return self._shared.watch
+        return self._supervisor.watch
 
     def _info(self, specs: Sequence[Spec]) -> RunInfo:
         context = self.context
@@ -442,7 +348,7 @@ class Run:
             self.statistics,
         )
 
-    def statistics(self) -> StreamStatistics:
+    def statistics(self) -> Shown:
         stages = self._left
         if stages is None:
             stages = tuple(stage.statistics() for stage in self._stages)
@@ -451,7 +357,7 @@ class Run:
         elapsed = self._elapsed
         queued = len(results) + self._discarded
         cpu_time, loop_cpu_time = (0.0, 0.0) if self._cpu is None else self._cpu.read()
-        return StreamStatistics(
+        return self._show(
             pipeline_id=self.context.pipeline_id,
             stages=stages,
             queued=queued,

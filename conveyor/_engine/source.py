@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
-from .cleanup import Cleanup, close_iterator
-from .drive import drive
 from .log import annotate
+from .loop.cleanup import Cleanup, close_iterator
+from .loop.drive import drive
 from .signals import Bypass
 
 if TYPE_CHECKING:
-    from .._spec import Spec
+    from .._model.spec import Spec
     from .link import Link
-    from .run import Shared
+    from .supervisor import Supervisor
 
 _NOTHING = object()
 
@@ -82,18 +82,18 @@ class Source:
         is_over: Whether it has read to the end, or until it was told to stop or failed.
     """
 
-    def __init__(self, data: Any, link: Link, shared: Shared) -> None:
+    def __init__(self, data: Any, link: Link, supervisor: Supervisor) -> None:
         self._data = data
         self._total: int | None = None  # once `_data` is gone
         self._link = link
-        self._shared = shared
-        self._turn = shared.turn
+        self._supervisor = supervisor
+        self._turn = supervisor.turn
         self._scope = CancelScope()
         self._reading: CancelScope | None = None
         self._waiting = False  # for the input, with nothing in hand
         self._stopped = False
         self._in_hand: Any = _NOTHING
-        self._clock = shared.stopwatch
+        self._clock = supervisor.stopwatch
         self.read = 0
         self.waited = 0.0
         self.is_over = False
@@ -145,7 +145,7 @@ class Source:
                 try:
                     await self._run()
                 except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
-                    self._shared.leave(error, "the input")
+                    self._supervisor.leave(error, "the input")
                 else:
                     self.is_over = True
         finally:
@@ -159,7 +159,7 @@ class Source:
                 await self._send(self._in_hand)
             if failure is not None:
                 annotate(failure, f"input, item {self.read}")
-                self._shared.input_failed(failure)
+                self._supervisor.input_failed(failure)
                 self._link.bypasses += 1
                 await self._send(Bypass(error=failure))
         finally:
@@ -189,7 +189,7 @@ class Source:
         if not closes:
             await read(iterator)
             return
-        log = self._shared.log
+        log = self._supervisor.log
         with Cleanup("the input", log) as cleanup:
             try:
                 with cleanup.work():

@@ -22,31 +22,31 @@ from typing import TYPE_CHECKING, Any
 from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from .._awaiting import is_awaitable
-from .._batch import current_batch
-from .._spec import BatchSpec, SingleSpec
-from .._stats import StageStatistics
-from . import host
-from .call import Caller, Kind, Tries, kinds_for
-from .deliver import Delivery
-from .drive import drive
-from .failures import Failures
-from .host import is_brief
-from .intake import EMPTY, Batches, Intake, Items
-from .keyed import Entry, Keyed
-from .later import Later
-from .leftover import absorb
+from .._model.awaiting import is_awaitable
+from .._model.batch_info import current_batch
+from .._model.figures import StageStatistics
+from .._model.spec import BatchSpec, SingleSpec
+from .books.times import MANY, Times
+from .books.watch import Seat, StageWatch
+from .calls.caller import Caller, Kind, Tries, kinds_for
+from .intake.items import EMPTY, Batches, Intake, Items
+from .intake.keyed import Entry, Keyed
 from .log import first_of
+from .loop import host
+from .loop.drive import drive
+from .loop.host import is_brief
+from .loop.later import Later
+from .loop.leftover import absorb
+from .loop.turn import SLICE
 from .outlet import Outlet
+from .results.budget import Failures
+from .results.delivery import Delivery
 from .signals import Bypass, Failed
-from .times import MANY, Times
-from .turn import SLICE
-from .watch import Seat, StageWatch
 from .worker import DONE, IDLE, Counts, Worker
 
 if TYPE_CHECKING:
     from .link import Link
-    from .run import Shared
+    from .supervisor import Supervisor
 
 
 def is_changed(context: Context) -> bool:
@@ -74,7 +74,9 @@ class Stage:
     taken since: `_catch_up` puts that right before anybody else can look.
     """
 
-    def __init__(self, caller: Caller, index: int, inlet: Link, link: Link, shared: Shared) -> None:
+    def __init__(
+        self, caller: Caller, index: int, inlet: Link, link: Link, supervisor: Supervisor
+    ) -> None:
         self.spec = spec = caller.spec
         self.index = index
         self.final: Bypass | None = None  # the error that is the last thing to leave the stage
@@ -85,14 +87,14 @@ class Stage:
         self.log = caller.log
         self._clock = caller.clock
         self._times = caller.times
-        self._watch = None if shared.watch is None else StageWatch(shared.watch, index)
+        self._watch = None if supervisor.watch is None else StageWatch(supervisor.watch, index)
         # Whether calls are timed here: what is around a function does that by itself.
         self._bare = caller.times is not None and self._watch is None and caller.is_bare
-        self._shared = shared
-        self._window = spec.limit + shared.context.buffer_size
+        self._supervisor = supervisor
+        self._window = spec.limit + supervisor.context.buffer_size
         self.outlet = Outlet(
             link,
-            ordered=shared.ordered,
+            ordered=supervisor.ordered,
             window=self._window,
             opened=self.look,
             stuck=self._stuck,
@@ -100,9 +102,9 @@ class Stage:
         )
         # Whether what a worker calls is sure to give a coroutine.
         self._awaits = spec.is_async or self._watch is not None or not caller.is_bare
-        self.kinds = kinds_for(spec, last=index == shared.stages - 1, awaited=self._awaits)
+        self.kinds = kinds_for(spec, last=index == supervisor.stages - 1, awaited=self._awaits)
         # Whose limit it is, the limit, and what tells how many items have come.
-        self.failures: list[tuple[str, Failures, Callable[[], int]]] = [*shared.failures]
+        self.failures: list[tuple[str, Failures, Callable[[], int]]] = [*supervisor.failures]
         if spec.max_failures is not None:
             allowed = Failures(spec.max_failures)
             self.failures.insert(0, (str(self), allowed, lambda: self.received))
@@ -110,12 +112,12 @@ class Stage:
         self._keyed: Keyed | None = None
         self._intake: Intake
         if isinstance(spec, BatchSpec):
-            self._intake = Batches(inlet, spec, shared.clock, self)
+            self._intake = Batches(inlet, spec, supervisor.clock, self)
         elif isinstance(spec, SingleSpec) and spec.key is not None:
             self._intake = self._keyed = Keyed(
                 inlet,
                 spec,
-                room=shared.context.buffer_size,
+                room=supervisor.context.buffer_size,
                 window=self._window,
                 order=self.outlet.order,
             )
@@ -144,7 +146,7 @@ class Stage:
         return f"<{self}>"
 
     def __str__(self) -> str:
-        return f"stage {self.spec.name!r} ({self.index + 1} of {self._shared.stages})"
+        return f"stage {self.spec.name!r} ({self.index + 1} of {self._supervisor.stages})"
 
     @property
     def received(self) -> int:
@@ -231,7 +233,7 @@ class Stage:
         except BaseException as error:  # noqa: ASYNC103 - raised on, or handed to the consumer
             while isinstance(error, BaseExceptionGroup):  # our own group's: workers raise no others
                 error = error.exceptions[0]
-            self._shared.leave(error, self)
+            self._supervisor.leave(error, self)
 
     async def _run(self) -> None:
         # Workers start from here, not from the context of the worker that happens to start
@@ -317,12 +319,12 @@ class Stage:
     @property
     def is_stopped(self) -> bool:
         """Whether the input ends because the stream was told to stop."""
-        return self._shared.stop.is_set
+        return self._supervisor.stop.is_set
 
     @property
     def is_let_run(self) -> bool:
         """Whether others, who may have more to give, only let this one run."""
-        return self._shared.turn.waiting > self._yielding
+        return self._supervisor.turn.waiting > self._yielding
 
     def _is_gate_closed(self) -> bool:
         """Say whether no unit may be started.
@@ -374,7 +376,7 @@ class Stage:
                         times.occupied += self._clock() - worker.began
                     if worker.seat is not None:
                         worker.seat.watch.end(worker.seat, cancelled=True)
-                self._shared.leave(error, self)
+                self._supervisor.leave(error, self)
             finally:
                 if times is not None:
                     times.rest(self._clock())
@@ -388,7 +390,7 @@ class Stage:
         inlet, intake, outlet = self._inlet, self._intake, self.outlet
         taken, link, send = inlet.taken, outlet.link, outlet.link.send_nowait
         order, backlog, plain = outlet.order, outlet.backlog, self.kinds.plain
-        window, turn = self._window, self._shared.turn
+        window, turn = self._window, self._supervisor.turn
         times, clock, watch = self._times, self._clock, self._watch
         seat = worker.seat = None if watch is None else Seat(watch)
         call = self._caller.plan(seat, lambda: self._number_of(worker))
@@ -567,7 +569,7 @@ class Stage:
         plain, awaits = self.kinds.plain, self._awaits
         asks = cancelling is not int  # a call for each item that always gives 0 is worth saving
         append: Any = link.appender()
-        turn, times = self._shared.turn, self._times
+        turn, times = self._supervisor.turn, self._times
         if turn.holder is not worker:
             turn.begin(worker)
         end = turn.end
@@ -697,7 +699,7 @@ class Stage:
             worker.fresh = True
             # Whether its function suspends is what that tells, and it did not while it slept.
             worker.suspended = suspended
-            self._shared.turn.begin(worker)
+            self._supervisor.turn.begin(worker)
 
     # Calls off the usual path
 
@@ -724,7 +726,7 @@ class Stage:
 
     async def breathe(self, who: object) -> None:
         """Let others run if `who` has worked for long. Sometimes a checkpoint."""
-        if self._shared.turn.is_over(who):
+        if self._supervisor.turn.is_over(who):
             await self._give_way()
             self.look()
 
@@ -735,7 +737,7 @@ class Stage:
         if times is not None:
             times.rest(self._clock())
         try:
-            await self._shared.turn.give_way()
+            await self._supervisor.turn.give_way()
         finally:
             self._yielding -= 1
             if times is not None:
@@ -756,9 +758,9 @@ class Stage:
     def fail(self, position: int, error: Exception) -> None:
         """End the run in an error, in its place: what is before it is still delivered."""
         if self.outlet.order is None:
-            self._shared.fail(error)
+            self._supervisor.fail(error)
             return
-        self._shared.note(error)
+        self._supervisor.note(error)
         if position > self._failed_at:
             return
         self._failed_at = position
@@ -771,4 +773,4 @@ class Stage:
         for worker in self._workers:
             if worker.position > position:
                 worker.scope.cancel()
-        self._shared.cancel_above(self.index)
+        self._supervisor.cancel_above(self.index)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope
 
 if TYPE_CHECKING:
-    from .watch import Seat
+    from .books.watch import Seat
 
 IDLE = math.inf  # position of a worker with nothing in hand: every error is before it
 DONE = -1  # position of a worker whose unit is delivered: no error is before it

@@ -1,8 +1,8 @@
 """What may be given where, and what may not: a table that mypy, pyright and our own code judge.
 
 Each function gives what it takes. mypy and pyright have to refuse those that say so, and no other;
-tests/test_fits.py holds `conveyor._fits` to the same. Of a function whose name begins with `open`
-it is to say that it does not know. Nothing of it is called.
+tests/check/test_fits.py holds `conveyor._check.fits` to the same. Of a function whose name begins
+with `open` it is to say that it does not know. Nothing of it is called.
 """
 
 from __future__ import annotations
