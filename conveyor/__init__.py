@@ -1,9 +1,8 @@
 """Stream work through async Python: plain functions become the stages of a pipeline."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
+import typing as _typing
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from ._decorators import batch_task as batch_task
     from ._decorators import resource as resource
     from ._decorators import single_task as single_task
@@ -100,7 +99,7 @@ else:
     _WHERE = {name: module for module, names in _NAMES.items() for name in names}
     __all__ = tuple(sorted(_WHERE))
 
-    def __getattr__(name: str) -> _Any:
+    def __getattr__(name: str) -> _typing.Any:
         if name not in _WHERE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(_import_module(f".{_WHERE[name]}", __name__), name)

@@ -216,13 +216,25 @@ def _end_all() -> None:
         reader = run.reader
         if run.is_elsewhere() or reader is None:
             continue
-        if reader is not here and reader.is_alive() and not reader.daemon:
-            threading.Thread(target=_end_after, args=(reader, run), name="conveyor end").start()
-        else:
+        reads_on = reader is not here and reader.is_alive() and not reader.daemon
+        if not (reads_on and _end_later(reader, run)):
             run.end()
             ended.append(run)
     for run in ended:
         run.close()
+
+
+def _end_later(reader: threading.Thread, run: LoopThread[Any]) -> bool:
+    """End a run after its reader; return whether there can be a thread to wait for that.
+
+    CPython 3.12.0 to 3.12.2 start none any more by now (python/cpython#113964).
+    """
+    thread = threading.Thread(target=_end_after, args=(reader, run), name="conveyor end")
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _end_after(reader: threading.Thread, run: LoopThread[Any]) -> None:

@@ -23,12 +23,15 @@ class Work(Protocol):
 
     def end(self) -> None:
         """End the source and all stages at once."""
+        ...
 
     def end_above(self, index: int) -> None:
         """End what feeds stage `index`."""
+        ...
 
     def received(self) -> int:
         """Return how many items have come to the stage to which the most have come."""
+        ...
 
 
 class Supervisor:

@@ -9,8 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
+
+from _helpers import threads_at_exit
+from conveyor import _loop_thread, single_task
 
 on_both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 only_where_processes_fork = pytest.mark.skipif(sys.platform == "win32", reason="it has no fork")
@@ -165,6 +169,7 @@ LEFT_OPEN = {
 
 @on_both_backends
 @pytest.mark.parametrize("program", LEFT_OPEN.values(), ids=LEFT_OPEN)
+@threads_at_exit
 def test_the_interpreter_ends_a_run_that_is_left_open(program: str, backend: str) -> None:
     lines, _ = run(program, backend)
     if "at exit" in program:
@@ -174,6 +179,7 @@ def test_the_interpreter_ends_a_run_that_is_left_open(program: str, backend: str
 
 
 @on_both_backends
+@threads_at_exit
 def test_an_error_of_the_program_is_all_that_is_printed(backend: str) -> None:
     lines, errors = run(
         """
@@ -230,6 +236,7 @@ def test_what_uses_the_threads_of_asyncio_cleans_up_as_well() -> None:
 
 
 @on_both_backends
+@threads_at_exit
 def test_a_thread_that_the_interpreter_waits_for_reads_on(backend: str) -> None:
     program = """
         def read():
@@ -245,7 +252,38 @@ def test_a_thread_that_the_interpreter_waits_for_reads_on(backend: str) -> None:
     assert run(program, backend)[0] == [str(sum(range(1000)))]
 
 
+def test_where_no_thread_can_be_started_any_more_the_run_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    read, go_on = threading.Event(), threading.Event()
+    errors: list[str] = []
+
+    def reading() -> None:
+        results = single_task(str).iterate(range(1000))
+        next(results)
+        read.set()
+        go_on.wait()
+        try:
+            list(results)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=reading)
+    thread.start()
+    read.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        _loop_thread._end_all()
+    go_on.set()
+    thread.join()
+    assert errors == ["the run was ended, since the interpreter exits"]
+
+
 @on_both_backends
+@threads_at_exit
 def test_a_worker_thread_that_is_kept_for_more_work_does_not_read_on(backend: str) -> None:
     program = """
         from concurrent.futures import ThreadPoolExecutor
@@ -260,6 +298,7 @@ def test_a_worker_thread_that_is_kept_for_more_work_does_not_read_on(backend: st
 
 
 @on_both_backends
+@threads_at_exit
 def test_a_thread_that_is_stopped_with_the_interpreter_says_nothing(backend: str) -> None:
     program = """
         def read():
@@ -274,6 +313,7 @@ def test_a_thread_that_is_stopped_with_the_interpreter_says_nothing(backend: str
 
 
 @on_both_backends
+@threads_at_exit
 def test_reading_on_at_the_interpreters_exit_is_refused(backend: str) -> None:
     program = """
         import atexit
@@ -388,6 +428,7 @@ def test_the_collector_may_be_at_work_in_the_thread_of_the_run(backend: str) -> 
 @only_where_processes_fork
 @on_both_backends
 @pytest.mark.parametrize("leave", ["sys.exit()", "break", "raise SystemExit", "kept.close()"])
+@threads_at_exit
 def test_a_forked_process_leaves_the_run_to_its_parent(leave: str, backend: str) -> None:
     program = f"""
         import os
@@ -408,6 +449,7 @@ def test_a_forked_process_leaves_the_run_to_its_parent(leave: str, backend: str)
 
 @only_where_processes_fork
 @on_both_backends
+@threads_at_exit
 def test_a_forked_process_cannot_read_on_but_begin_anew(backend: str) -> None:
     program = """
         import os

@@ -24,6 +24,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from _helpers import threads_at_exit
 from conveyor import _blocking, _loop_thread, single_task
 
 on_both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -58,6 +59,8 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         self._others = sys.gettrace()
+        # Python 3.12 asks when the tracing begins whether any frame wants to be traced like that.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self._begin)
         return self
 
@@ -215,7 +218,7 @@ def run(program: str, loop: str) -> list[str]:
 @every_loop
 def test_ctrl_c_while_the_loop_starts(loop: str) -> None:
     program = """
-        from conveyor._engine import host
+        from conveyor._engine.loop import host
 
         soon = host.soon
 
@@ -264,6 +267,7 @@ def test_ctrl_c_while_a_loop_over_the_results_is_left(loop: str) -> None:
 
 
 @only_where_it_can_be_sent
+@threads_at_exit
 @every_loop
 def test_a_second_ctrl_c_does_not_wait(loop: str) -> None:
     program = """
