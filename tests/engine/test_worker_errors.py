@@ -335,7 +335,7 @@ def test_exceptions_leave_subinterpreters(backend: str, tmp_path: Path) -> None:
         text=True,
         timeout=60,
         check=False,
-        env={"PYTHONPATH": str(Path(__file__).parent)},
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert (done.stderr, done.stdout.splitlines()) == (
         "",

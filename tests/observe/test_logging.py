@@ -76,7 +76,7 @@ async def test_an_item_that_is_skipped(caplog: pytest.LogCaptureFixture, mode: s
     assert "item 2: skipped" in record.getMessage()
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], Bad)
-    assert (record.module, record.funcName) == ("deliver", "_skip")  # not where it is passed on
+    assert (record.module, record.funcName) == ("delivery", "_skip")  # not where it is passed on
 
 
 async def test_the_pipeline_id_is_that_of_the_run(caplog: pytest.LogCaptureFixture) -> None:
@@ -494,7 +494,7 @@ def test_every_call_in_the_package_gives_the_fields() -> None:
     sources = {path: path.read_text("utf-8") for path in package.rglob("*.py")}
     assert {path.name: calls for path, text in sources.items() if (calls := bare_calls(text))} == {}
     givers = {path.name for path, text in sources.items() if "extra=" in text}
-    assert givers == {"log.py", "_handlers.py"}
+    assert givers == {"log.py", "handlers.py"}
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ import pickle
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, final
 
 from ..._model.by_name import look_up
 
 HIGHEST = pickle.HIGHEST_PROTOCOL
-OURS = ("conveyor", __package__)
+OURS = __name__.partition(".")[0]  # the package
 HEADING = "Traceback in the worker (most recent call last):\n"
 
 
@@ -289,9 +289,14 @@ def _note(error: BaseException, note: str) -> None:
 
 def _frames(tb: TracebackType | None) -> str:
     """Return the frames of a traceback, beginning with the function's own."""
-    while tb is not None and tb.tb_frame.f_globals.get("__package__") in OURS:
+    while tb is not None and _is_ours(tb.tb_frame):
         tb = tb.tb_next
     try:
         return "".join(traceback.format_tb(tb))
     except Exception:  # a source file that cannot be read
         return ""
+
+
+def _is_ours(frame: FrameType) -> bool:
+    package = frame.f_globals.get("__package__")
+    return isinstance(package, str) and package.partition(".")[0] == OURS
