@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import subprocess
 import sys
@@ -249,7 +250,21 @@ def test_an_outcome_is_a_result_or_an_exception() -> None:
     assert getattr(caught.value, "__notes__", []) == []  # none of the frames is a user's
 
 
-def test_a_long_chain_is_cut() -> None:
+def pickled_whole(error: Exception) -> tuple[Any, ...]:
+    """Reduce an error with all that it came of, as `tblib.pickling_support` does."""
+    return caused, (type(error), error.args, error.__cause__)
+
+
+def caused(kind: type[Exception], args: tuple[Any, ...], cause: BaseException) -> Exception:
+    error = kind(*args)
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("otherwise", [False, True], ids=["as usual", "pickled by somebody else"])
+def test_a_long_chain_is_cut(otherwise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if otherwise:
+        monkeypatch.setitem(copyreg.dispatch_table, ValueError, pickled_whole)
     error: Exception = ValueError(0)
     for number in range(1, 2000):
         following = ValueError(number)

@@ -149,8 +149,12 @@ class _Pickler(pickle.Pickler):
         self._above = above
 
     def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, BaseException) or obj is self._top:
+        if not isinstance(obj, BaseException):
             return NotImplemented
+        if obj is self._top:
+            # By its own means: tblib, which Dask brings, has every exception pickled with all that
+            # it came of, however long that chain is. Here that is described beside it.
+            return obj.__reduce_ex__(HIGHEST)
         if len(self._above) >= DEEPEST or any(obj is one for one in self._above):
             return NotImplemented  # plain pickle can tie a ring through attributes
         return _restore, (_describe(obj, self._above),)
