@@ -248,9 +248,8 @@ class Run(Generic[Shown]):
         """Say what was given up when the time to stop was over; an error that was due comes now."""
         self._cut = True
         finals = [stage.final.error for stage in self._stages if stage.final is not None]
-        error = (
-            finals[-1] if finals else self._supervisor.input_error
-        )  # the last stage's is the first in order
+        # The last stage's is the first in order.
+        error = finals[-1] if finals else self._supervisor.input_error
         if error is not None:
             self._supervisor.set_error(error)
         left = [stage.left() for stage in self._stages]

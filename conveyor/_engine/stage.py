@@ -29,7 +29,8 @@ from .._model.spec import BatchSpec, SingleSpec
 from .books.times import MANY, Times
 from .books.watch import Seat, StageWatch
 from .calls.caller import Caller, Kind, Tries, kinds_for
-from .intake.items import EMPTY, Batches, Intake, Items
+from .intake.batches import Batches
+from .intake.items import EMPTY, Intake, Items
 from .intake.keyed import Entry, Keyed
 from .log import first_of
 from .loop import host

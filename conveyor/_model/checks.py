@@ -10,10 +10,10 @@ from typing import Any
 
 
 def check_count(name: str, value: object, *, none: bool = False, inf: bool = False) -> None:
-    """Refuse what is no whole number of at least 1.
+    """Check that `value` is a whole number of at least 1.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If it is not a number.
         ValueError: If it is below 1, or not whole.
     """
     allowed = "a whole number of at least 1"
@@ -34,7 +34,7 @@ def check_count(name: str, value: object, *, none: bool = False, inf: bool = Fal
 
 
 def check_max_failures(value: Any) -> None:
-    """Refuse what does not say how many items may fail.
+    """Check that `value` says how many items may fail.
 
     Raises:
         TypeError: If it is neither a whole number, nor a fraction, nor ``None``.
@@ -42,8 +42,8 @@ def check_max_failures(value: Any) -> None:
     """
     if value is None:
         return
-    # Whoever has a fraction has imported this, and whole: otherwise another thread may just be
-    # importing it.
+    # Code that has a fraction has imported the whole module. Otherwise another thread may be in
+    # the middle of importing it.
     fraction = getattr(sys.modules.get("fractions"), "Fraction", None)
     if fraction is not None and isinstance(value, fraction):
         if not 0 < value < 1:
@@ -82,7 +82,7 @@ def check_amount(name: str, value: object, *, zero: bool = False) -> float:
     """Return `value` if it is a finite number above 0, or with `zero` of at least 0.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If it is not a number.
         ValueError: If it is out of that range.
     """
     allowed = f"a finite number {'of at least' if zero else 'above'} 0"

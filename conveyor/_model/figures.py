@@ -19,10 +19,10 @@ class LatencyStatistics:
     Attributes:
         count: How many calls.
         total: Their sum.
-        p50: Half of the calls took at most so long. All of these are 0 where there was none.
-        p95: 95 of 100.
-        p99: 99 of 100.
-        longest: The longest took so long.
+        p50: The median duration. This and all below are 0 if there were no calls.
+        p95: 95 % of the calls took at most this long.
+        p99: 99 % of the calls took at most this long.
+        longest: The duration of the longest call.
     """
 
     __module__ = "conveyor"

@@ -19,8 +19,8 @@ class ExecutionMode(StrEnum):
         """Return `value` as a mode.
 
         Raises:
-            TypeError: If it is no string.
-            ValueError: If there is no such mode.
+            TypeError: If it is not a string.
+            ValueError: If it is not one of the modes.
         """
         if not isinstance(value, str):
             raise TypeError(

@@ -49,7 +49,7 @@ LAYERS = [
     ["_engine.calls.caller"],
     ["_engine.intake.fillings"],
     ["_engine.intake.items"],
-    ["_engine.intake.keyed", "_engine.outlet", "_engine.worker"],
+    ["_engine.intake.batches", "_engine.intake.keyed", "_engine.outlet", "_engine.worker"],
     ["_engine.supervisor"],
     ["_engine.source"],
     ["_engine.results.delivery", "_engine.stage"],

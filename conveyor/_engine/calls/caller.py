@@ -303,9 +303,8 @@ class Caller:
         """
         func = self.spec.func
         if self.spec.executor is not None:
-            from ..offload.executors import (
-                offloaded,  # few runs need it, and all would wait for the import
-            )
+            # Few runs need it, and all would wait for the import.
+            from ..offload.executors import offloaded
 
             self.func = self._own(await offloaded(self.spec, args, kwargs))
         elif args or kwargs:

@@ -19,7 +19,7 @@ from ..._model.spec import BatchSpec
 from ..calls.backoff import asked_delay, deserves_retry
 from ..calls.caller import Kind, Started, keep_context
 from ..frames import release
-from ..intake.items import Unit
+from ..intake.batches import Unit
 from ..log import annotate, first_of
 from ..loop.leftover import absorb
 from ..signals import Bypass, Failed
